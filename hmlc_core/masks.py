@@ -1,0 +1,138 @@
+"""One mask per level of the hierarchy: which coordinates of an embedding the loss of that level sees.
+
+Every mask maker takes embeddings [B, D] and the number of levels, and returns masks [levels, B, D].
+The paper's two are `gmm_masks` (G-HMLC, hard) and `AttentionMasks` (A-HMLC, soft); the others are controls.
+"""
+import torch
+from torch import nn
+
+from hmlc_core.checks import require, require_embeddings
+
+
+@torch.no_grad()
+def gmm_masks(embeddings, levels, scope="sample", iterations=20):
+    """G-HMLC: fit a Gaussian mixture with one component per level; each coordinate goes to its likeliest component.
+
+    The paper fits the mixture "on this embedding vector"; the rest of the recipe is ours: components are matched to
+    levels by descending mean, EM starts from the sorted coordinates cut into equal parts, no gradient flows.
+
+    Args:
+        embeddings: [B, D].
+        levels: number of components, at most D.
+        scope: "sample": one mixture per sample, over the D values of its embedding;
+            "batch": one mixture over the D coordinates, each described by its mean, standard deviation and skewness
+            over the batch; all samples share the masks.
+        iterations: EM steps.
+
+    Returns:
+        0/1 masks [levels, B, D] of the embeddings' dtype, each coordinate in exactly one level.
+
+    Raises:
+        ValueError: more levels than coordinates, NaN, or an embedding that is constant over its coordinates.
+    """
+    require_embeddings(embeddings)
+    require(1 <= levels <= embeddings.shape[1], f"{levels} levels need at least as many coordinates, not {embeddings.shape[1]}")
+    require(scope in ("sample", "batch"), f"scope must be 'sample' or 'batch', not {scope!r}")
+    x = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+    items = x[:, :, None] if scope == "sample" else _batch_statistics(x)[None]
+    spread = items.amax(1) - items.amin(1)
+    require(levels == 1 or (spread > 0).any(1).all(), "an embedding is constant over its coordinates: a mixture cannot divide it")
+    level = _mixture_labels(items, levels, iterations)
+    return torch.nn.functional.one_hot(level, levels).movedim(-1, 0).to(embeddings.dtype).expand(-1, *embeddings.shape)
+
+
+def _batch_statistics(x):
+    """[D, 3] mean, standard deviation and skewness of each coordinate over the batch, each scaled to unit variance
+    over the coordinates unless it is the same for all (as mean and deviation are behind BatchNorm)."""
+    centred = x - x.mean(0)
+    deviation = centred.square().mean(0).sqrt()
+    skewness = (centred ** 3).mean(0) / deviation.clamp(min=1e-6) ** 3
+    statistics = torch.stack([x.mean(0), deviation, skewness], 1)
+    statistics = statistics - statistics.mean(0)
+    scale = statistics.std(0, correction=0)
+    return torch.where(scale > 1e-3, statistics / scale.clamp(min=1e-3), 0.0)
+
+
+def _mixture_labels(items, components, iterations):
+    """Component [G, D] of each of D items [G, D, F] in G diagonal Gaussian mixtures, by batched EM; component 0 has
+    the highest mean (summed over the F features)."""
+    start = items.sum(2).argsort(1).argsort(1) * components // items.shape[1]
+    responsibility = (start[:, None] == torch.arange(components, device=items.device)[:, None]).to(items.dtype)  # [G, K, D]
+    floor = 1e-6 * items.var(1, correction=0).amax(1)[:, None, None].clamp(min=1e-12)
+    for _ in range(iterations):
+        weight, mean, variance = _maximise(items, responsibility, floor)
+        density = _log_density(items, weight, mean, variance)
+        responsibility = density.softmax(1)
+    order = mean.sum(2).argsort(1, descending=True)                                                 # [G, K]
+    return density.gather(1, order[:, :, None].expand_as(density)).argmax(1)
+
+
+def _maximise(items, responsibility, floor):
+    """M step: weights [G, K], means and variances [G, K, F]."""
+    total = responsibility.sum(2).clamp(min=1e-10)
+    mean = responsibility @ items / total[:, :, None]
+    variance = (responsibility @ items.square() / total[:, :, None] - mean.square()).clamp(min=0) + floor
+    return total / items.shape[1], mean, variance
+
+
+def _log_density(items, weight, mean, variance):
+    """[G, K, D] log of weight times Gaussian density, up to a constant."""
+    distance = (1 / variance) @ items.square().mT - 2 * (mean / variance) @ items.mT + (mean.square() / variance).sum(2)[:, :, None]
+    return (weight.log() - 0.5 * variance.log().sum(2))[:, :, None] - 0.5 * distance
+
+
+class AttentionMasks(nn.Module):
+    """A-HMLC: one attention head per level; a small MLP of z, divided by sqrt(D), softmax over the coordinates, times D.
+
+    That there is a head per level and that masks are soft is the paper's; the MLP and the softmax are ours. The division,
+    usual for attention, keeps the softmax from collapsing onto a few coordinates at high learning rates.
+    """
+
+    def __init__(self, dim, levels):
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Sequential(nn.Linear(dim, dim // 2 + 1), nn.ReLU(), nn.Linear(dim // 2 + 1, dim))
+                                   for _ in range(levels))
+
+    def forward(self, embeddings, levels=None):
+        """embeddings [B, D] -> masks [levels, B, D], positive, mean 1 over the coordinates. Differentiable."""
+        require(levels in (None, len(self.heads)), f"made for {len(self.heads)} levels, called for {levels}")
+        dim = embeddings.shape[-1]
+        return torch.stack([(head(embeddings) / dim ** 0.5).softmax(-1) for head in self.heads]) * dim
+
+
+def shared_masks(embeddings, levels):
+    """Control: no mask. Every level sees the whole embedding, as in HMCE."""
+    return embeddings.new_ones(levels, *embeddings.shape)
+
+
+def split_masks(embeddings, levels):
+    """Control: a fixed split of the coordinates into contiguous parts of (nearly) equal size, the same for all samples."""
+    dim = embeddings.shape[-1]
+    require(1 <= levels <= dim, f"{levels} levels need at least as many coordinates, not {dim}")
+    return _partition(torch.arange(dim, device=embeddings.device) * levels // dim, levels, embeddings)
+
+
+def random_masks(embeddings, levels):
+    """Control: as split_masks, but a fixed random choice of coordinates instead of contiguous ones."""
+    dim = embeddings.shape[-1]
+    order = torch.randperm(dim, generator=torch.Generator("cpu").manual_seed(0), device="cpu").to(embeddings.device)
+    return split_masks(embeddings, levels)[:, :, order]
+
+
+def sign_masks(embeddings, levels):
+    """Control without parameters: divide each sample's coordinates by their value, highest to level 1.
+
+    Two levels: level 1 sees the positive coordinates, level 2 the others. More levels: the limits are those that cut a
+    zero-mean normal distribution with the sample's root mean square into equal parts.
+    """
+    cuts = torch.special.ndtri(torch.arange(1, levels, device=embeddings.device) / levels).to(embeddings.dtype)
+    rms = embeddings.square().mean(-1, keepdim=True).sqrt()
+    above = embeddings[..., None] > cuts * rms[..., None]
+    return _partition(levels - 1 - above.sum(-1), levels, embeddings)
+
+
+def _partition(level, levels, embeddings):
+    """level index [D] or [B, D] of each coordinate -> 0/1 masks [levels, B, D]."""
+    masks = torch.nn.functional.one_hot(level, levels).movedim(-1, 0).to(embeddings.dtype)
+    return masks.expand(levels, *embeddings.shape) if masks.ndim == embeddings.ndim + 1 else \
+        masks[:, None].expand(levels, *embeddings.shape)

@@ -1,0 +1,98 @@
+"""Runs the numbered notebooks in order through papermill. Called by run_all.sh, which also installs what is missing."""
+import argparse
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import papermill
+import torch
+from papermill.exceptions import PapermillExecutionError
+
+from hmlc_core import files, profiles, results
+
+NOTEBOOKS = sorted(Path(__file__).parent.glob("[0-9][0-9]_*.ipynb"))
+# Share of a first run's time, to say how much is left; measured with --profile cpu.
+SHARES = {"01": 1, "02": 2, "03": 80, "04": 9, "05": 6, "06": 1}
+
+
+def parse(words=None):
+    parser = argparse.ArgumentParser(prog="run_all.sh", formatter_class=argparse.RawDescriptionHelpFormatter, description=(
+        "Regenerate every table and figure. Finished training runs are kept in data/runs and not run again;\n"
+        "an interrupted one goes on from its last epoch."))
+    parser.add_argument("--profile", choices=profiles.PROFILES, default="gpu" if torch.cuda.is_available() else "cpu",
+                        help="smoke: a minute, checks that it runs; cpu: minutes on a laptop; gpu: paper scale "
+                             "(default: gpu if CUDA is there, else cpu)")
+    parser.add_argument("--only", metavar="03,05", default="", help="run only the notebooks with these numbers")
+    parser.add_argument("--with", dest="extras", metavar="NAME,...", default="",
+                        help=f"also: {'; '.join(f'{name}: {text}' for name, text in profiles.EXTRAS.items())}")
+    parser.add_argument("--fresh", action="store_true", help="first delete this profile's results, and all training runs and caches")
+    parser.add_argument("--check", action="store_true", help="then compare the results with data/reference")
+    args = parser.parse_args(words)
+    args.only, args.extras = ([word for word in text.split(",") if word] for text in (args.only, args.extras))
+    unknown = [w for w in args.only if w not in {n.name[:2] for n in NOTEBOOKS}] + [w for w in args.extras if w not in profiles.EXTRAS]
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}; notebooks are {', '.join(n.name[:2] for n in NOTEBOOKS)}, "
+                     f"extras are {', '.join(profiles.EXTRAS)}")
+    return args
+
+
+def start_afresh(profile):
+    for folder in ("runs", "cache", "executed"):
+        shutil.rmtree(files.DATA / folder, ignore_errors=True)
+    results.path(profile).unlink(missing_ok=True)
+
+
+def execute(notebook, parameters):
+    """Run one notebook; its executed copy goes to data/executed. Unknown parameters are an error."""
+    unknown = set(parameters) - set(papermill.inspect_notebook(str(notebook)))
+    if unknown:
+        raise SystemExit(f"{notebook.name} has no parameter {', '.join(sorted(unknown))}")
+    target = files.DATA / "executed" / f"{parameters['profile']}-{notebook.name}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.environ["TQDM_DISABLE"] = "1"        # a line per run says enough when nobody can watch a bar
+    papermill.execute_notebook(str(notebook), str(target), parameters, cwd=str(notebook.parent), kernel_name="python3",
+                               progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
+                               extra_arguments=["--log-level=ERROR"])
+
+
+def clock(seconds):
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def main():
+    args = parse()
+    if args.fresh:
+        start_afresh(args.profile)
+    notebooks = [n for n in NOTEBOOKS if not args.only or n.name[:2] in args.only]
+    shares = [SHARES.get(n.name[:2], 1) for n in notebooks]
+    start = time.monotonic()
+    for step, notebook in enumerate(notebooks):
+        elapsed = time.monotonic() - start
+        left = f", at most {clock(elapsed * sum(shares[step:]) / sum(shares[:step]))} left" if step else ""
+        print(f"[{step + 1}/{len(notebooks)}] {notebook.stem} ({args.profile})   {clock(elapsed)} elapsed{left}", flush=True)
+        try:
+            execute(notebook, {"profile": args.profile, "extras": args.extras})
+        except PapermillExecutionError as error:
+            sys.exit(f"\n{notebook.name} failed in cell {error.cell_index}:\n{error.ename}: {error.evalue}\n"
+                     "What is finished is kept: run again to go on from here.")
+    print(f"Done in {clock(time.monotonic() - start)}. Figures and tables: {files.FIGURES}, "
+          f"executed notebooks: {files.DATA / 'executed'}")
+    if args.check:
+        sys.exit(check(args.profile))
+
+
+def check(profile):
+    """Compare this machine's results with the committed reference; 0 if all means agree, else 1."""
+    differences = results.compare(profile)
+    bad = differences[~differences.agrees]
+    print(f"--check: {len(differences)} means compared with {results.reference_path(profile).name}, {len(bad)} differ by more "
+          "than the tolerance (3 points, or the two 95 % intervals added, whichever is larger)")
+    if len(bad):
+        print(bad.to_string(index=False))
+    return int(len(bad) > 0 or not len(differences))
+
+
+if __name__ == "__main__":
+    main()

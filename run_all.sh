@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Regenerates every table and figure: runs the notebooks in order, headless. See: bash run_all.sh --help
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+exec "$PYTHON" notebooks/run.py "$@"

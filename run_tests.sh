@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Runs the tests; installs what is missing first. Arguments go to pytest, e.g. bash run_tests.sh -k losses
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+exec "$PYTHON" -m pytest -rs "$@"

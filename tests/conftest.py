@@ -1,0 +1,40 @@
+"""Everything a test writes goes to a folder of its own, never to data/ or figures/."""
+import os
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+import torch
+
+from hmlc_core import datasets, files
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "DATA", tmp_path / "data")
+    monkeypatch.setattr(files, "FIGURES", tmp_path / "figures")
+    monkeypatch.delenv("HMLC_DATA", raising=False)
+
+
+@pytest.fixture
+def digits():
+    """200 digit-like images and labels: class k is a block of brightness 100 + 10 k in the middle 20x20 pixels."""
+    labels = np.arange(200) % 10
+    images = np.zeros((200, 28, 28), np.uint8)
+    images[:, 4:24, 4:24] = (100 + 10 * labels)[:, None, None]
+    return images, labels
+
+
+@pytest.fixture
+def dataset(digits):
+    return datasets.build_hierarchical_mnist(*digits, n=96, canvas=24, seed=0)
+
+
+@pytest.fixture
+def batch():
+    """Embeddings [12, 6] and labels [12, 2] (three coarse classes, six fine) in float64."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.arange(12) % 3
+    return (torch.randn(12, 6, generator=generator, dtype=torch.float64),
+            torch.stack([coarse, coarse + 3 * (torch.arange(12) // 6)], 1))

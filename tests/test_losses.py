@@ -1,0 +1,223 @@
+"""Each loss against a naive double loop in float64, closed forms, invariances, and bad input."""
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hmlc_core import losses, masks
+
+
+def pair_losses(z, labels, t):
+    """{(i, p): -log softmax} over all positive pairs, by a double loop. Unknown labels (-1) are no contrast."""
+    z = F.normalize(z, dim=1)
+    found = {}
+    for i in range(len(z)):
+        contrast = [a for a in range(len(z)) if a != i and labels[a] >= 0]
+        for p in contrast:
+            if labels[p] == labels[i]:
+                found[i, p] = -math.log(math.exp(z[i] @ z[p] / t) / sum(math.exp(z[i] @ z[a] / t) for a in contrast))
+    return found
+
+
+def naive_mean(pairs, n):
+    """Mean over anchors of the mean over their positives."""
+    means = [sum(row) / len(row) for i in range(n) if (row := [v for (a, _), v in pairs.items() if a == i])]
+    return sum(means) / len(means) if means else 0.0
+
+
+def naive_supcon(z, labels, t):
+    return naive_mean(pair_losses(z, labels.tolist(), t), len(z))
+
+
+def naive_hmce_paper(z, labels, t):
+    bound, total, levels = 0.0, 0.0, labels.shape[1]
+    for distance, level in enumerate(reversed(range(levels))):
+        pairs = pair_losses(z, labels[:, level].tolist(), t)
+        total += math.exp(1 / (1 + distance)) / levels * naive_mean({k: max(v, bound) for k, v in pairs.items()}, len(z))
+        bound = max(pairs.values())
+    return total
+
+
+def naive_hmce_released(z, labels, t):
+    """z [B, V, D]: the released algorithm, shrinking the batch level by level."""
+    total, bound, columns = 0.0, 0.0, labels.shape[1]
+    for dropped in range(1, columns):
+        tuples = [tuple(row[:columns - dropped]) for row in labels.tolist()]
+        group = torch.tensor([tuples.index(t_) for t_ in tuples])
+        loss = naive_supcon(z.flatten(0, 1), group.repeat_interleave(z.shape[1]), t) * t / 0.07
+        bound = max(bound, loss)
+        total += math.exp(1 / dropped) * bound
+        keep = [tuples.index(t_) for t_ in dict.fromkeys(tuples)]
+        z, labels = z[keep], labels[keep]
+    return total / columns
+
+
+def test_supcon_equals_double_loop(batch):
+    z, labels = batch
+    for t in (0.1, 0.7):
+        assert losses.supcon_loss(z, labels[:, 1], t).item() == pytest.approx(naive_supcon(z, labels[:, 1], t), rel=1e-10)
+
+
+def test_views_are_more_samples_of_the_same_label(batch):
+    z, labels = batch
+    views = torch.stack([z, z.flip(1), z + 1], 1)
+    expected = naive_supcon(views.flatten(0, 1), labels[:, 0].repeat_interleave(3), 0.2)
+    assert losses.supcon_loss(views, labels[:, 0], 0.2).item() == pytest.approx(expected, rel=1e-10)
+    assert losses.supcon_loss(views, labels[:, 0], reduction="none").shape == (12, 3)
+
+
+def test_supcon_closed_forms():
+    labels = torch.tensor([0] * 5 + [1] * 5)
+    assert losses.supcon_loss(torch.ones(10, 3), labels).item() == pytest.approx(math.log(9), rel=1e-5)
+    tight = torch.eye(2, dtype=torch.float64)[labels] * 2 - 1
+    expected = -math.log(math.exp(1 / 0.5) / (4 * math.exp(1 / 0.5) + 5 * math.exp(-1 / 0.5)))
+    assert losses.supcon_loss(tight, labels, 0.5).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_anchor_without_positive_is_left_out_of_the_mean_but_stays_contrast(batch):
+    z = batch[0][:5]
+    labels = torch.tensor([0, 0, 1, 1, 2])
+    per_anchor = losses.supcon_loss(z, labels, reduction="none")
+    assert per_anchor[4] == 0
+    assert losses.supcon_loss(z, labels).item() == pytest.approx(per_anchor[:4].mean().item())
+    assert losses.supcon_loss(z, labels).item() == pytest.approx(naive_supcon(z, labels, 0.1), rel=1e-10)
+    assert losses.supcon_loss(z, labels).item() != pytest.approx(losses.supcon_loss(z[:4], labels[:4]).item())
+
+
+def test_unknown_label_is_left_out_altogether(batch):
+    z, labels = batch
+    labels = labels.clone()
+    labels[[2, 7], 0] = -1
+    known = labels[:, 0] >= 0
+    assert losses.supcon_loss(z, labels[:, 0]).item() == pytest.approx(
+        losses.supcon_loss(z[known], labels[known, 0]).item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("loss", [
+    losses.hmce_loss, losses.hmce_released_loss, losses.finest_supcon_loss,
+    lambda z, y: losses.masked_hierarchical_loss(z, y, masks.sign_masks(z, 2))])
+def test_order_of_samples_and_names_of_classes_do_not_matter(loss, batch):
+    z, labels = batch
+    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(1))
+    # the released HMCE keeps the first sample of each class, so there only the names may change
+    shuffled = (z, labels) if loss is losses.hmce_released_loss else (z[order], labels[order])
+    renamed = torch.tensor([5, 3, 4, 1, 0, 2])[shuffled[1]]
+    assert loss(shuffled[0], renamed).item() == pytest.approx(loss(z, labels).item(), rel=1e-10)
+
+
+def test_masked_loss_is_supcon_on_each_masked_embedding(batch):
+    z, labels = batch
+    m = masks.gmm_masks(z, 2)
+    terms = [naive_supcon(z * m[h], labels[:, h], 0.1) for h in range(2)]
+    assert losses.masked_hierarchical_loss(z, labels, m).item() == pytest.approx(sum(terms), rel=1e-10)
+    weighted = losses.masked_hierarchical_loss(z, labels, m, level_weights=[2, 0.5])
+    assert weighted.item() == pytest.approx(2 * terms[0] + 0.5 * terms[1], rel=1e-6)
+    assert losses.masked_hierarchical_loss(z, labels, m, reduction="none").tolist() == pytest.approx(terms, rel=1e-10)
+
+
+def test_masked_loss_with_views_takes_a_mask_per_view(batch):
+    z, labels = batch
+    views = torch.stack([z, z.flip(0)], 1)
+    m = masks.sign_masks(views.flatten(0, 1), 2)
+    flat = losses.masked_hierarchical_loss(views.flatten(0, 1), labels.repeat_interleave(2, 0), m)
+    assert losses.masked_hierarchical_loss(views, labels, m.unflatten(1, (12, 2))).item() == pytest.approx(flat.item(), rel=1e-10)
+
+
+def test_shared_masks_are_no_masks_and_swap_with_the_levels(batch):
+    z, labels = batch
+    m = masks.shared_masks(z, 2)
+    terms = losses.masked_hierarchical_loss(z, labels, m, reduction="none")
+    assert terms.tolist() == pytest.approx([naive_supcon(z, labels[:, h], 0.1) for h in range(2)])
+    assert losses.masked_hierarchical_loss(z, labels.flip(1), m, reduction="none").tolist() == pytest.approx(terms.flip(0).tolist())
+
+
+def test_hmce_paper_equals_double_loop(batch):
+    z, labels = batch
+    three = torch.cat([labels, torch.tensor([0, 1, 0, 0, 1, 1, 2, 2, 2, 3, 3, 3])[:, None]], 1)
+    for y in (labels, three):
+        assert losses.hmce_loss(z, y, 0.3).item() == pytest.approx(naive_hmce_paper(z, y, 0.3), rel=1e-10)
+
+
+def test_hmce_released_equals_its_algorithm(batch):
+    z, labels = batch
+    views = torch.stack([z, z + 0.3], 1)
+    with_id = torch.cat([labels, torch.arange(12)[:, None]], 1)
+    expected = naive_hmce_released(views, with_id, 0.1)
+    assert losses.hmce_loss(views, with_id, variant="released").item() == pytest.approx(expected, rel=1e-6)
+    assert losses.hmce_released_loss(views, labels).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_hmce_released_without_id_trains_on_coarse_alone(batch):
+    z, labels = batch
+    loss = losses.hmce_loss(z, labels, variant="released")
+    assert loss.item() == pytest.approx(math.e / 2 * naive_supcon(z, labels[:, 0], 0.1) * 0.1 / 0.07, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [
+    lambda z, y: losses.supcon_loss(z, y[:, 0]), losses.hmce_loss, losses.hmce_released_loss,
+    lambda z, y: losses.masked_hierarchical_loss(z, y, masks.split_masks(z, 2))])
+def test_gradients(loss, batch):
+    z, labels = batch
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels), z.requires_grad_())
+
+
+def test_gradients_are_finite_with_unknown_and_lonely_labels(batch):
+    z = batch[0].requires_grad_()
+    labels = torch.tensor([0, 0, 1, 2, 3, -1, -1, 4, 5, 6, 7, 8])
+    losses.supcon_loss(z, labels).backward()
+    assert torch.isfinite(z.grad).all() and z.grad.abs().sum() > 0
+
+
+def test_half_precision_is_computed_in_float32(batch):
+    z, labels = batch
+    expected = losses.supcon_loss(z.to(torch.bfloat16).float(), labels[:, 0])
+    assert losses.supcon_loss(z.to(torch.bfloat16), labels[:, 0]).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_level_without_pairs_adds_nothing_but_none_at_all_is_an_error(batch):
+    z, labels = batch
+    alone = torch.stack([labels[:, 0], torch.arange(12)], 1)
+    m = masks.split_masks(z, 2)
+    terms = losses.masked_hierarchical_loss(z, alone, m, reduction="none")
+    assert terms[0] > 0 and terms[1] == 0
+    for call in (lambda: losses.supcon_loss(z, alone[:, 1]), lambda: losses.hmce_loss(z, alone[:, 1:]),
+                 lambda: losses.masked_hierarchical_loss(z, alone[:, [1, 1]], m)):
+        with pytest.raises(ValueError, match="no positive pair"):
+            call()
+
+
+def test_cross_entropy_heads(batch):
+    z, labels = batch
+    heads = losses.CrossEntropyHeads(6, [3, 6]).double()
+    expected = sum(F.cross_entropy(head(z), labels[:, h]) for h, head in enumerate(heads.heads))
+    assert heads(z, labels).item() == pytest.approx(expected.item())
+    assert heads(torch.stack([z, z], 1), labels).item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(temperature=0), "temperature must be positive, not 0"),
+    (dict(temperature=-1.0), "temperature"),
+    (dict(labels=torch.zeros(11, dtype=torch.long)), r"labels must be integers \[12\]"),
+    (dict(labels=torch.zeros(12)), "labels must be integers"),
+    (dict(labels=torch.zeros(12, 2, dtype=torch.long)), "labels must be integers"),
+    (dict(embeddings=torch.full((12, 6), math.nan)), "NaN"),
+    (dict(embeddings=torch.zeros(12)), r"\[B, D\]"),
+    (dict(embeddings=torch.zeros(12, 6, dtype=torch.long)), "floating"),
+    (dict(embeddings=torch.zeros(0, 6)), "not empty")])
+def test_bad_input_is_named(change, message, batch):
+    call = dict(embeddings=batch[0], labels=batch[1][:, 0], **{}) | change
+    with pytest.raises(ValueError, match=message):
+        losses.supcon_loss(**call)
+
+
+def test_bad_hierarchical_input_is_named(batch):
+    z, labels = batch
+    for call, message in [
+            (lambda: losses.masked_hierarchical_loss(z, labels, masks.shared_masks(z, 3)), "masks must be"),
+            (lambda: losses.masked_hierarchical_loss(z, labels[:, 0], masks.shared_masks(z, 2)), "one column per level"),
+            (lambda: losses.masked_hierarchical_loss(z, labels, masks.shared_masks(z, 2), level_weights=[1, 2, 3]), "level_weights"),
+            (lambda: losses.hmce_loss(z, labels, variant="best"), "'best'"),
+            (lambda: losses.hmce_loss(z, labels[:, :1], variant="released"), "image id")]:
+        with pytest.raises(ValueError, match=message):
+            call()

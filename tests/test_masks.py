@@ -1,0 +1,115 @@
+"""gmm_masks against scikit-learn and planted mixtures; attention; the controls."""
+import numpy as np
+import pytest
+import torch
+from sklearn.mixture import GaussianMixture
+
+from hmlc_core import masks
+
+MAKERS = [masks.gmm_masks, lambda z, levels: masks.gmm_masks(z, levels, scope="batch"), masks.split_masks,
+          masks.random_masks, masks.sign_masks]
+
+
+def embeddings(batch=32, dim=60, seed=0):
+    return torch.randn(batch, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def sklearn_labels(row, levels):
+    """What scikit-learn's EM makes of one embedding when started like ours: sorted values cut into equal parts."""
+    start = np.empty(len(row), int)
+    start[np.argsort(row, kind="stable")] = np.arange(len(row)) * levels // len(row)
+    parts = [row[start == k] for k in range(levels)]
+    mixture = GaussianMixture(levels, covariance_type="diag", max_iter=19, tol=0, reg_covar=1e-6 * row.var(),
+                              weights_init=[len(p) / len(row) for p in parts], means_init=[[p.mean()] for p in parts],
+                              precisions_init=[[1 / (p.var() + 1e-6 * row.var())] for p in parts])
+    with pytest.warns(Warning):  # tol=0: "did not converge"
+        found = mixture.fit(row[:, None]).predict(row[:, None])
+    return np.argsort(np.argsort(-mixture.means_[:, 0]))[found]
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_gmm_equals_scikit_learn(levels):
+    z = embeddings()
+    ours = masks.gmm_masks(z, levels).argmax(0).numpy()
+    theirs = np.stack([sklearn_labels(row, levels) for row in z.numpy()])
+    assert (ours == theirs).mean() >= 0.999
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_gmm_finds_planted_components(levels):
+    generator = torch.Generator().manual_seed(0)
+    planted = torch.randint(levels, (40, 90), generator=generator)
+    z = -10.0 * planted + torch.randn(40, 90, generator=generator)
+    assert torch.equal(masks.gmm_masks(z, levels).argmax(0), planted)
+
+
+def test_gmm_of_the_batch_finds_coordinates_that_behave_alike():
+    planted = torch.tensor([0, 1] * 10)
+    z = embeddings(batch=200, dim=20) * torch.where(planted == 0, 5.0, 0.5) + torch.where(planted == 0, 3.0, -3.0)
+    assert torch.equal(masks.gmm_masks(z, 2, scope="batch")[1], planted.expand(200, -1).double())
+
+
+@pytest.mark.parametrize("scale, shift", [(1e-3, 0), (1e3, 0), (1, 5.0)])
+def test_gmm_masks_do_not_depend_on_scale_or_shift(scale, shift):
+    z = embeddings()
+    assert (masks.gmm_masks(z, 2) == masks.gmm_masks(scale * z + shift, 2)).double().mean() > 0.999
+
+
+def test_each_sample_is_masked_by_itself():
+    z = embeddings()
+    assert torch.equal(masks.gmm_masks(z, 2)[:, 3:5], masks.gmm_masks(z[3:5], 2))
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(masks.gmm_masks(z[:, order], 2), masks.gmm_masks(z, 2)[:, :, order])
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_hard_masks_partition_the_coordinates(maker, levels, dtype):
+    z = embeddings().to(dtype)
+    found = maker(z, levels)
+    assert found.shape == (levels, 32, 60) and found.dtype == dtype
+    assert ((found == 0) | (found == 1)).all()
+    assert (found.sum(0) == 1).all()
+    assert not found.requires_grad
+
+
+def test_controls():
+    z = embeddings(4, 10)
+    assert torch.equal(masks.shared_masks(z, 2), torch.ones(2, 4, 10, dtype=z.dtype))
+    assert masks.split_masks(z, 3).sum(2)[:, 0].tolist() == [4, 3, 3]
+    assert (masks.split_masks(z, 2)[0, 0] == torch.tensor([1] * 5 + [0] * 5)).all()
+    random = masks.random_masks(z, 2)
+    assert torch.equal(random, masks.random_masks(2 * z, 2)) and random.sum(2)[0, 0] == 5
+    assert not torch.equal(random, masks.split_masks(z, 2))
+    assert torch.equal(masks.sign_masks(z, 2)[0], (z > 0).double())
+    share = masks.sign_masks(embeddings(100, 600), 3).mean((1, 2))
+    assert share.tolist() == pytest.approx([1 / 3] * 3, abs=0.02)
+
+
+def test_attention_masks():
+    torch.manual_seed(0)
+    attention = masks.AttentionMasks(60, 3).double()
+    z = embeddings().requires_grad_()
+    found = attention(z)
+    assert found.shape == (3, 32, 60) and (found > 0).all()
+    assert found.mean(2).allclose(torch.ones(3, 32, dtype=z.dtype))
+    assert found[0].allclose(torch.softmax(attention.heads[0](z) / 60 ** 0.5, 1) * 60)
+    assert not found[0].allclose(found[1])
+    found.square().sum().backward()
+    assert z.grad.abs().sum() > 0 and all(p.grad is not None for p in attention.parameters())
+    with pytest.raises(ValueError, match="made for 3 levels, called for 2"):
+        attention(z, 2)
+
+
+@pytest.mark.parametrize("z, levels, message", [
+    (torch.full((4, 8), 2.0), 2, "constant"),
+    (torch.full((4, 8), float("nan")), 2, "NaN"),
+    (torch.randn(4, 3), 4, "4 levels need at least as many coordinates, not 3"),
+    (torch.randn(4, 3), 0, "0 levels"),
+    (torch.randn(4), 2, r"\[B, D\]")])
+def test_bad_input_is_named(z, levels, message):
+    with pytest.raises(ValueError, match=message):
+        masks.gmm_masks(z, levels)
+    with pytest.raises(ValueError, match="'image'"):
+        masks.gmm_masks(torch.randn(4, 8), 2, scope="image")

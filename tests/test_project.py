@@ -1,0 +1,147 @@
+"""The notebooks and scripts as a user meets them, and the files that must say the same thing."""
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+spec = importlib.util.spec_from_file_location("run", ROOT / "notebooks" / "run.py")
+run = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(run)
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory):
+    """A copy of the project, so that runs write nothing into this one."""
+    copy = tmp_path_factory.mktemp("project")
+    tracked = [p for name in ("hmlc_core", "notebooks", "data/reference", "figures/paper.mplstyle", "environment.sh", "run_all.sh",
+                              "pyproject.toml") for p in ([ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*.*"))]
+    for path in tracked:
+        if "__pycache__" not in path.parts and ".ipynb_checkpoints" not in path.parts:
+            target = copy / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return copy
+
+
+def run_all(workspace, *words):
+    environment = {k: v for k, v in os.environ.items() if k not in ("HMLC_DATA", "MPLBACKEND")}
+    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(["bash", "run_all.sh", "--profile", "smoke", *words], cwd=workspace, env=environment,
+                          capture_output=True, text=True, timeout=400)
+
+
+@pytest.fixture(scope="session")
+def first_run(workspace):
+    return run_all(workspace, "--with", "baselines,order")
+
+
+def test_smoke_run_regenerates_every_figure_and_table(workspace, first_run):
+    assert first_run.returncode == 0, first_run.stdout[-3000:] + first_run.stderr[-3000:]
+    made = {p.name for p in (workspace / "figures").iterdir()}
+    figures = ["fig1_pairs", "fig2_architecture", "fig3_hierarchical_mnist", "fig4_tsne", "fig4_tsne_wide", "masks",
+               "learning_curves", "linear_accuracy"]
+    tables = ["table1_accuracy", "table1_differences", "table2_variance", "table3_order", "verdicts", "times"]
+    assert made == {"paper.mplstyle"} | {f"{n}.{k}" for n in figures for k in ("pdf", "png")} | \
+        {f"{n}.{k}" for n in tables for k in ("csv", "md")}
+    assert "[6/6] 06_tables" in first_run.stdout and "elapsed" in first_run.stdout and "left" in first_run.stdout
+    table = (workspace / "figures" / "table1_accuracy.md").read_text()
+    for name in ("G-HMLC", "A-HMLC", "HMCE (paper)", "cross-entropy", "seeds 0, 1"):
+        assert name in table
+
+
+def test_second_run_uses_the_cache_and_gives_the_same_numbers(workspace, first_run):
+    before = (workspace / "data" / "results" / "smoke.csv").read_text()
+    stamps = {p: p.stat().st_mtime_ns for p in (workspace / "data" / "runs").rglob("checkpoint.pt")}
+    again = run_all(workspace, "--only", "03,04", "--with", "baselines,order")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert {p: p.stat().st_mtime_ns for p in (workspace / "data" / "runs").rglob("checkpoint.pt")} == stamps
+    assert (workspace / "data" / "results" / "smoke.csv").read_text() == before
+
+
+def test_executed_notebooks_end_with_provenance_and_hold_no_warnings(workspace, first_run):
+    executed = sorted((workspace / "data" / "executed").glob("*.ipynb"))
+    assert [p.name for p in executed] == [f"smoke-{n.name}" for n in NOTEBOOKS]
+    for path in executed:
+        outputs = [o for cell in nbformat.read(path, 4).cells for o in cell.get("outputs", [])]
+        assert "wall time" in outputs[-1]["text"]
+        assert not [o for o in outputs if o.output_type == "error" or "Warning" in o.get("text", "")], path.name
+
+
+def test_failing_notebook_stops_with_its_name_cell_and_error(workspace, first_run):
+    notebook = nbformat.read(NOTEBOOKS[-1], 4)
+    notebook.cells.insert(3, nbformat.v4.new_code_cell("raise KeyError('planted')"))
+    broken = workspace / "notebooks" / NOTEBOOKS[-1].name
+    kept = broken.read_bytes()
+    nbformat.write(notebook, broken)
+    found = run_all(workspace, "--only", "06")
+    broken.write_bytes(kept)
+    assert found.returncode != 0
+    assert re.search(r"06_tables.ipynb failed in cell \d+:\s+KeyError: 'planted'", found.stderr)
+
+
+@pytest.mark.parametrize("words, message", [(["--profile", "huge"], "invalid choice"), (["--only", "99"], "unknown: 99"),
+                                            (["--with", "cifar"], "unknown: cifar"), (["--frsh"], "unrecognized")])
+def test_unknown_options_are_refused(words, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run.parse(words)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_unknown_papermill_parameter_is_refused():
+    with pytest.raises(SystemExit, match="has no parameter epochs"):
+        run.execute(NOTEBOOKS[0], {"profile": "smoke", "epochs": 3})
+
+
+def test_help_fits_a_screen(capsys):
+    with pytest.raises(SystemExit):
+        run.parse(["--help"])
+    assert len(capsys.readouterr().out.splitlines()) <= 24
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_clean(path):
+    notebook = nbformat.read(path, 4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert set(papermill.inspect_notebook(str(path))) == {"profile", "extras"}
+    assert "results.provenance()" in code[-1].source
+    assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
+
+
+def test_environment_yml_names_the_dependencies_of_pyproject():
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {"opentsne": "openTSNE", "pytorch": "torch"}
+    theirs = re.findall(r"^  - ([\w-]+)(>=.*)$", (ROOT / "environment.yml").read_text(), re.M)
+    assert sorted(names.get(n, n) + v for n, v in theirs if n != "python") == sorted(ours)
+    assert dict(theirs)["python"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+
+
+def test_lock_satisfies_the_dependencies():
+    from packaging.requirements import Requirement
+    lock = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.M))
+    lock = {name.lower().replace("_", "-"): version for name, version in lock.items()}
+    for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(lock[requirement.name.lower()]), text
+
+
+def test_reference_is_complete():
+    from hmlc_core import profiles, results
+    reference = results.read(ROOT / "data" / "reference" / "cpu.csv")
+    have = set(zip(reference.dataset, reference.method, reference.seed))
+    planned = {(p.dataset, p.method + ("" if p.profile.head_batch_norm else "_without_batchnorm"), p.seed)
+               for p in profiles.planned_runs("cpu", list(profiles.EXTRAS))}
+    assert have == planned
+    assert not reference[["device", "data_source", "torch", "commit", "config_hash"]].isna().any().any()
+    assert not reference.commit.str.endswith("+").any()          # from committed code

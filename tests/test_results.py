@@ -1,0 +1,66 @@
+"""Tidy results: added whole, replaced by key, summarised with intervals, compared with a reference."""
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmlc_core import files, results
+
+
+def rows(method, values, level="a", metric="linear_accuracy", dataset="d", **more):
+    return [dict.fromkeys(results.COLUMNS, "x") | dict(dataset=dataset, method=method, level=level, metric=metric, seed=seed,
+                                                       value=value, seconds=1.0) | more for seed, value in enumerate(values)]
+
+
+def test_rows_are_replaced_by_key(tmp_path):
+    where = tmp_path / "deep" / "r.csv"
+    results.add(rows("m", [0.1, 0.2]), where)
+    results.add(rows("m", [0.5]) + rows("n", [0.3]), where)
+    frame = results.read(where)
+    assert list(frame.columns) == results.COLUMNS
+    assert frame.set_index(["method", "seed"]).value.to_dict() == {("m", 0): 0.5, ("m", 1): 0.2, ("n", 0): 0.3}
+
+
+def test_foreign_csv_is_named(tmp_path):
+    (tmp_path / "r.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="r.csv has columns"):
+        results.read(tmp_path / "r.csv")
+
+
+def test_interval_is_student_t():
+    mean, half = results.mean_and_interval([1.0, 2.0, 3.0])
+    assert (mean, half) == pytest.approx((2.0, 4.302653 / np.sqrt(3)), rel=1e-5)
+    assert np.isnan(results.mean_and_interval([1.0])[1])
+
+
+def test_differences_are_paired_by_seed():
+    frame = pd.DataFrame(rows("hmce_paper", [0.1, 0.5, 0.9]) + rows("g_hmlc", [0.2, 0.6, 1.0]) + rows("late", [0.2]))
+    table = results.summary(frame).set_index("method")
+    assert table.difference["g_hmlc"] == pytest.approx(0.1)
+    assert table.difference_half_width["g_hmlc"] == pytest.approx(0, abs=1e-12)
+    assert table.half_width["g_hmlc"] > 0.5
+    assert table.seeds.to_dict() == {"hmce_paper": 3, "g_hmlc": 3, "late": 1}
+    assert np.isnan(table.difference["hmce_paper"]) and table.difference["late"] == pytest.approx(0.1)
+
+
+def test_missing_methods_come_from_the_reference_and_say_so(monkeypatch):
+    monkeypatch.setattr(files, "DATA", files.DATA)
+    results.add(rows("g_hmlc", [0.1]), results.path("cpu"))
+    results.add(rows("g_hmlc", [0.7]) + rows("sign", [0.2]), results.reference_path("cpu"))
+    frame = results.read_with_reference("cpu").set_index("method")
+    assert frame.value.to_dict() == {"g_hmlc": 0.1, "sign": 0.2}
+    assert frame.recorded.to_dict() == {"g_hmlc": False, "sign": True}
+
+
+def test_check_allows_the_tolerance_and_no_more():
+    results.add(rows("m", [0.80, 0.80, 0.80]) + rows("n", [0.80] * 3) + rows("m", [50.0] * 3, "all", "effective_rank"), results.path("cpu"))
+    results.add(rows("m", [0.82] * 3) + rows("n", [0.84] * 3) + rows("m", [54.0] * 3, "all", "effective_rank"), results.reference_path("cpu"))
+    found = results.compare("cpu").set_index(["method", "metric"])
+    assert found.agrees.to_dict() == {("m", "linear_accuracy"): True, ("n", "linear_accuracy"): False, ("m", "effective_rank"): True}
+    assert found.allowed["n", "linear_accuracy"] == pytest.approx(0.03)
+
+
+def test_texts():
+    assert results.percent(0.8123, 0.0134) == "81.2 ± 1.3"
+    assert results.percent(0.04, np.nan, True) == "+4.0"
+    assert results.percent(np.nan) == "–"
+    assert results.markdown(pd.DataFrame({"a": ["1"], "b": ["2"]})) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
