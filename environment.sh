@@ -24,14 +24,28 @@ find_python() {
 
 make_venv() {
     echo "Installing into .venv (once; a few minutes) ..."
-    if [ ! -x .venv/bin/python ]; then
-        "$1" -m venv .venv
+    if ! .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        rm -rf .venv
+        "$1" -m venv .venv || {
+            rm -rf .venv
+            echo "$1 cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv. Then run again." >&2
+            return 1
+        }
         torch_at=$("$1" -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])' 2>/dev/null) &&
             .venv/bin/python -c 'import sys, sysconfig; open(sysconfig.get_path("purelib") + "/torch_already_there.pth", "w").write(sys.argv[1])' "$torch_at"
     fi
-    .venv/bin/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' >.venv/keep.txt 2>/dev/null || : >.venv/keep.txt
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv/keep.txt --editable . ||
-        { echo "The installation failed; see the lines above. Run again to go on where it stopped." >&2; return 1; }
+    .venv/bin/python - >.venv/keep.txt <<'PY'
+import importlib.metadata as m
+for name in ("torch", "torchvision"):
+    try:
+        print(f"{name}=={m.version(name)}")
+    except m.PackageNotFoundError:
+        pass
+PY
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv/keep.txt --editable . || {
+        echo "The installation failed; see the lines above. Run again to go on where it stopped." >&2
+        return 1
+    }
 }
 
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1

@@ -4,6 +4,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from hmlc_core.checks import require
+
 
 def two_views(images, augmentation, generator=None):
     """Two independent random views of each image.
@@ -35,6 +37,7 @@ def keep_whole(x, generator=None, degrees=4.0, shrink=0.04, contrast=0.3):
         x: float [B, C, H, W] with H = W; degrees: largest rotation; shrink: largest share by which the side shrinks
         beyond what the rotation needs; contrast: largest share by which intensities drop.
     """
+    require(x.shape[2] == x.shape[3], f"images must be square, not {list(x.shape[2:])}: resize them, e.g. from_folder(size=)")
     angle, scale, dx, dy, gain = torch.rand(5, len(x), device=x.device, generator=generator)
     angle = (2 * angle - 1) * math.radians(degrees)
     reach = angle.sin().abs() + angle.cos().abs()       # half side of the upright square around the rotated image

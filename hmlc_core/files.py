@@ -36,8 +36,8 @@ def writing(path):
         yield beside
         beside.chmod(0o666 & ~_umask())
         os.replace(beside, path)
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}. Free some space or allow writing to "
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        raise OSError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some space or allow writing to "
                       f"{path.parent}, then run again: what is already saved is kept") from error
     finally:
         if beside is not None:

@@ -171,5 +171,6 @@ class CrossEntropyHeads(nn.Module):
         _require_levels(embeddings, labels)
         views = embeddings.shape[1] if embeddings.ndim == 3 else 1
         x, y = embeddings.flatten(0, -2), labels.repeat_interleave(views, 0)
-        terms = torch.stack([F.cross_entropy(head(x), y[:, level], ignore_index=-1) for level, head in enumerate(self.heads)])
+        terms = torch.stack([F.cross_entropy(head(x), y[:, level], ignore_index=-1, reduction="sum") /
+                             (y[:, level] >= 0).sum().clamp(min=1) for level, head in enumerate(self.heads)])
         return terms if reduction == "none" else terms.sum()

@@ -45,7 +45,7 @@ PROFILES = {
 }
 
 
-def get(profile, dataset="hierarchical_mnist"):
+def get(profile):
     """The profile of that name; a Profile passes through.
 
     Raises:
@@ -69,7 +69,8 @@ class Plan(NamedTuple):
 MAIN_METHODS = ("hmce_paper", "shared", "split", "g_hmlc", "a_hmlc")
 BASELINES = ("cross_entropy", "supcon", "hmce_released", "sign", "random", "g_hmlc_batch")
 ORDER_METHODS = ("hmce_paper", "g_hmlc", "a_hmlc")
-EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), further controls", "order": "levels in swapped order"}
+EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), further controls", "order": "levels in swapped order",
+          "ablation": "projection head without BatchNorm"}
 
 
 def planned_runs(profile, extras=()):
@@ -84,7 +85,8 @@ def planned_runs(profile, extras=()):
     profile = get(profile)
     methods = MAIN_METHODS + (BASELINES if "baselines" in extras else ())
     plans = [Plan("hierarchical_mnist", method, profile, seed) for seed in profile.seeds for method in methods]
-    plans.append(Plan("hierarchical_mnist", "shared", replace(profile, head_batch_norm=False), profile.seeds[0]))
+    if "ablation" in extras:
+        plans += [Plan("hierarchical_mnist", "shared", replace(profile, head_batch_norm=False), seed) for seed in profile.seeds]
     if "order" in extras:
         plans += [Plan("hierarchical_mnist_swapped", method, profile, seed) for seed in profile.seeds for method in ORDER_METHODS]
     return plans

@@ -71,9 +71,14 @@ def read(where):
     return frame
 
 
-def add(rows, where):
-    """Add rows to a results file; a row with the same data set, method, level, metric and seed is replaced."""
-    frame = pd.concat([read(where), pd.DataFrame(rows, columns=COLUMNS)]) if where.exists() else pd.DataFrame(rows, columns=COLUMNS)
+def add(rows, where, current=None):
+    """Add rows to a results file; a row with the same data set, method, level, metric and seed is replaced.
+
+    With `current`, a set of config hashes, rows of other hashes (older settings or code) are dropped.
+    """
+    new = pd.DataFrame(rows, columns=COLUMNS)
+    frame = pd.concat([read(where), new]) if where.exists() else new
+    frame = frame[frame.config_hash.isin(current)] if current is not None else frame
     frame = frame.drop_duplicates(KEY, keep="last").sort_values(KEY)
     with files.writing(where) as beside:
         frame.to_csv(beside, index=False)
@@ -84,7 +89,17 @@ def read_with_reference(profile):
 
     The extra column `recorded` says which.
     """
-    own, reference = read(path(profile)), read(reference_path(profile))
+    return fill(read(path(profile)), read(reference_path(profile)))
+
+
+def summary_with_reference(profile):
+    """As read_with_reference, summarised. Differences are paired within this machine's rows or within the reference's,
+    never across."""
+    return fill(summary(read(path(profile))), summary(read(reference_path(profile))))
+
+
+def fill(own, reference):
+    """Rows of `own`, and those of `reference` for data sets and methods that `own` lacks; column `recorded` says which."""
     have = set(zip(own.dataset, own.method))
     missing = [pair not in have for pair in zip(reference.dataset, reference.method)]
     frames = [part.assign(recorded=flag) for part, flag in ((own, False), (reference[missing], True)) if len(part)]
@@ -119,8 +134,8 @@ def summary(frame, baseline="hmce_paper"):
 def compare(profile, tolerance=0.03):
     """Means over seeds of this machine's results beside the committed reference's.
 
-    They agree if they differ by no more than `tolerance` or the two 95 % half widths added, whichever is larger; for
-    effective_rank, which is no share, by a tenth of the reference more.
+    They agree if they differ by no more than `tolerance` (for effective_rank, which is no share, a tenth of the
+    reference) or the root of the summed squares of the two 95 % half widths, whichever is larger.
 
     Returns:
         Data frame: dataset, method, level, metric, mean, reference, allowed, agrees.
@@ -129,7 +144,7 @@ def compare(profile, tolerance=0.03):
     own, reference = (summary(read(where)) for where in (path(profile), reference_path(profile)))
     both = own.merge(reference, on=keys, suffixes=("", "_reference"))
     scale = np.where(both.metric == "effective_rank", both.mean_reference, 1)
-    half_widths = both.half_width.fillna(0) + both.half_width_reference.fillna(0)
+    half_widths = np.hypot(both.half_width.fillna(0), both.half_width_reference.fillna(0))
     both["allowed"] = np.maximum(half_widths, np.where(both.metric == "effective_rank", 0.1, tolerance) * scale)
     both["agrees"] = (both["mean"] - both.mean_reference).abs() <= both.allowed
     return both[keys + ["mean", "mean_reference", "allowed", "agrees"]].rename(columns={"mean_reference": "reference"})

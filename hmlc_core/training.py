@@ -96,6 +96,7 @@ class Run:
     folder: Path
     config_hash: str
     device: torch.device
+    _data: dict = field(default_factory=dict, repr=False)
     _outputs: dict = field(default_factory=dict, repr=False)
 
     @property
@@ -113,8 +114,21 @@ class Run:
         return sum(epoch["seconds"] for epoch in self.history)
 
     def data(self, split):
-        """The data set of a split; the run's own for the split it was trained on."""
-        return self.dataset if split == self.dataset.split else datasets.load(self.dataset.name, self.profile, split)
+        """The data set of a split by name; the run's own for the split it was trained on. A data set passes through.
+
+        Raises:
+            ValueError: if the split that datasets.load knows does not belong to the run's data set.
+        """
+        if isinstance(split, datasets.HierarchicalDataset):
+            return split
+        if split not in self._data:
+            own = self.dataset
+            data = own if split == own.split else datasets.load(own.name, self.profile, split)
+            if (data.images.shape[1:], data.level_names, data.source) != (own.images.shape[1:], own.level_names, own.source):
+                raise ValueError(f"the run was not trained on datasets.load({own.name!r}): give its {split} set as a "
+                                 "HierarchicalDataset instead of a name")
+            self._data[split] = data
+        return self._data[split]
 
     def features(self, split):
         """The frozen encoder's features, float32 [N, F] on the CPU, of a split or of any HierarchicalDataset."""
@@ -132,7 +146,7 @@ class Run:
             return self.model.objective.level_masks(self.embeddings(split).to(self.device)).cpu()
 
     def _output(self, split):
-        data = self.data(split) if isinstance(split, str) else split
+        data = self.data(split)
         path = self.folder / f"outputs-{data.fingerprint}.pt"
         if data.fingerprint not in self._outputs:
             if not path.exists():
@@ -174,9 +188,9 @@ def _autocast(device):
 
 
 def config_hash(dataset, method, profile, seed, device):
-    """What a run's numbers depend on: data, settings, seed, kind of device and the code that trains."""
+    """What a run's numbers depend on: data, settings, seed, kind of device, precision, torch and the code that trains."""
     code = files.code_hash(augment, losses, masks, models, __file__)
-    parts = [dataset.fingerprint, dataset.name, method, profile.training_settings(), seed, device.type, code]
+    parts = [dataset.fingerprint, dataset.name, method, profile.training_settings(), seed, device.type, str(_precision(device)), torch.__version__, code]
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
@@ -206,17 +220,18 @@ def pretrain(dataset, method, profile="cpu", seed=0, *, folder=None, device=None
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
     dataset = datasets.load(dataset, profile, "train") if isinstance(dataset, str) else dataset
-    profile = profiles.get(profile, dataset.name)
+    profile = profiles.get(profile)
     device = torch.device(device) if device else best_device()
     _check_trainable(dataset)
-    _keep_freed_memory()
+    if device.type == "cpu":
+        _keep_freed_memory()
     key = config_hash(dataset, method, profile, seed, device)
     folder = Path(folder or files.DATA / "runs") / f"{dataset.name}-{method}-seed{seed}-{key}"
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Model(METHODS[method], profile, dataset.images.shape[3], dataset.class_counts)
     model = model.to(device, memory_format=torch.channels_last)
-    with tqdm(desc=f"{method} seed {seed}", leave=False, disable=not progress) as bar:
+    with tqdm(desc=f"{method} seed {seed}", leave=False, **({} if progress else {"disable": True})) as bar:
         history = _train(model, dataset, profile, seed, device, folder / "checkpoint.pt", bar)
     return Run(dataset, method, profile, seed, model.eval(), history, folder, key, device)
 
@@ -236,8 +251,8 @@ def _check_trainable(dataset):
     for level, names, column in zip(dataset.level_names, dataset.class_names, dataset.labels.T):
         count = torch.bincount(torch.from_numpy(column[column >= 0]), minlength=len(names))
         if (count == 1).any():
-            raise ValueError(f"class '{names[int((count == 1).nonzero()[0])]}' of level '{level}' has one sample: nothing is "
-                             "like it. Add samples, merge it with another class, or label it -1 (unknown)")
+            raise ValueError(f"class '{names[int((count == 1).nonzero()[0])]}' of level '{level}' has one sample, so nothing "
+                             "else is like it. Add samples, merge it with another class, or label it -1 (unknown)")
 
 
 def _train(model, dataset, profile, seed, device, path, bar):
@@ -248,7 +263,7 @@ def _train(model, dataset, profile, seed, device, path, bar):
                                                    pct_start=0.1)
     scaler = torch.amp.GradScaler(device.type, enabled=_precision(device) == torch.float16)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
-    history = _restore(path, state, device)
+    history = _restore(path, state)
     if len(history) == profile.epochs:
         return history
     images, labels = (torch.from_numpy(part).to(device) for part in (dataset.images, dataset.labels))
@@ -299,12 +314,12 @@ def _save(path, state, history):
         torch.save({"history": history, **{key: part.state_dict() for key, part in state.items()}}, beside)
 
 
-def _restore(path, state, device):
+def _restore(path, state):
     """Load the checkpoint at `path`, if any, into the parts of `state`; returns its history."""
     if not path.exists():
         return []
     try:
-        stored = torch.load(path, weights_only=True, map_location=device)
+        stored = torch.load(path, weights_only=True, map_location="cpu")
         for key, part in state.items():
             part.load_state_dict(stored[key])
         return stored["history"]

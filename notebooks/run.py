@@ -13,8 +13,8 @@ from papermill.exceptions import PapermillExecutionError
 from hmlc_core import files, profiles, results
 
 NOTEBOOKS = sorted(Path(__file__).parent.glob("[0-9][0-9]_*.ipynb"))
-# Share of a first run's time, to say how much is left; measured with --profile cpu.
-SHARES = {"01": 1, "02": 2, "03": 80, "04": 9, "05": 6, "06": 1}
+# Seconds of a first run with --profile cpu, to say how much is left.
+SECONDS = {"01": 15, "02": 115, "03": 640, "04": 60, "05": 40, "06": 8}
 
 
 def parse(words=None):
@@ -63,21 +63,26 @@ def clock(seconds):
 
 def main():
     args = parse()
+    if args.check and not results.reference_path(args.profile).exists():
+        sys.exit(f"--check: there is no {results.reference_path(args.profile)} to compare with")
     if args.fresh:
         start_afresh(args.profile)
     notebooks = [n for n in NOTEBOOKS if not args.only or n.name[:2] in args.only]
-    shares = [SHARES.get(n.name[:2], 1) for n in notebooks]
+    shares = [SECONDS[n.name[:2]] for n in notebooks]
     start = time.monotonic()
     for step, notebook in enumerate(notebooks):
         elapsed = time.monotonic() - start
-        left = f", at most {clock(elapsed * sum(shares[step:]) / sum(shares[:step]))} left" if step else ""
+        left = f", at most about {clock(elapsed * sum(shares[step:]) / sum(shares[:step]))} left" if step else ""
         print(f"[{step + 1}/{len(notebooks)}] {notebook.stem} ({args.profile})   {clock(elapsed)} elapsed{left}", flush=True)
         try:
             execute(notebook, {"profile": args.profile, "extras": args.extras})
         except PapermillExecutionError as error:
             sys.exit(f"\n{notebook.name} failed in cell {error.cell_index}:\n{error.ename}: {error.evalue}\n"
                      "What is finished is kept: run again to go on from here.")
-    print(f"Done in {clock(time.monotonic() - start)}. Figures and tables: {files.FIGURES}, "
+        except Exception as error:  # e.g. the kernel was killed because memory ran out
+            sys.exit(f"\n{notebook.name} stopped: {type(error).__name__}: {error}\n"
+                     "What is finished is kept: run again to go on from here.")
+    print(f"Done in {clock(time.monotonic() - start)}. Figures and tables: {files.FIGURES / args.profile}, "
           f"executed notebooks: {files.DATA / 'executed'}")
     if args.check:
         sys.exit(check(args.profile))
@@ -88,7 +93,7 @@ def check(profile):
     differences = results.compare(profile)
     bad = differences[~differences.agrees]
     print(f"--check: {len(differences)} means compared with {results.reference_path(profile).name}, {len(bad)} differ by more "
-          "than the tolerance (3 points, or the two 95 % intervals added, whichever is larger)")
+          "than the tolerance (3 points, or the root of the summed squares of the 95 % intervals, whichever is larger)")
     if len(bad):
         print(bad.to_string(index=False))
     return int(len(bad) > 0 or not len(differences))

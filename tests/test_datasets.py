@@ -66,6 +66,9 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
         with files.writing(tmp_path / "d.npz") as beside:
             beside.write_text("half")
             raise OSError(28, "No space left on device")
+    with pytest.raises(OSError, match="d.npz: PytorchStreamWriter failed. Free some space"):
+        with files.writing(tmp_path / "d.npz") as beside:
+            raise RuntimeError("PytorchStreamWriter failed")
     assert HierarchicalDataset.load(tmp_path / "d.npz").name == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["d.npz"]
 

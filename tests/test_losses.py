@@ -193,6 +193,8 @@ def test_cross_entropy_heads(batch):
     expected = sum(F.cross_entropy(head(z), labels[:, h]) for h, head in enumerate(heads.heads))
     assert heads(z, labels).item() == pytest.approx(expected.item())
     assert heads(torch.stack([z, z], 1), labels).item() == pytest.approx(expected.item())
+    unknown = torch.stack([torch.full((12,), -1), labels[:, 1]], 1)
+    assert heads(z, unknown, reduction="none").tolist() == pytest.approx([0, F.cross_entropy(heads.heads[1](z), labels[:, 1]).item()])
 
 
 @pytest.mark.parametrize("change, message", [

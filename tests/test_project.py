@@ -43,19 +43,18 @@ def run_all(workspace, *words):
 
 @pytest.fixture(scope="session")
 def first_run(workspace):
-    return run_all(workspace, "--with", "baselines,order")
+    return run_all(workspace, "--with", "baselines,order,ablation")
 
 
 def test_smoke_run_regenerates_every_figure_and_table(workspace, first_run):
     assert first_run.returncode == 0, first_run.stdout[-3000:] + first_run.stderr[-3000:]
-    made = {p.name for p in (workspace / "figures").iterdir()}
+    made = {p.name for p in (workspace / "figures" / "smoke").iterdir()}
     figures = ["fig1_pairs", "fig2_architecture", "fig3_hierarchical_mnist", "fig4_tsne", "fig4_tsne_wide", "masks",
                "learning_curves", "linear_accuracy"]
     tables = ["table1_accuracy", "table1_differences", "table2_variance", "table3_order", "verdicts", "times"]
-    assert made == {"paper.mplstyle"} | {f"{n}.{k}" for n in figures for k in ("pdf", "png")} | \
-        {f"{n}.{k}" for n in tables for k in ("csv", "md")}
+    assert made == {f"{n}.{k}" for n in figures for k in ("pdf", "png")} | {f"{n}.{k}" for n in tables for k in ("csv", "md")}
     assert "[6/6] 06_tables" in first_run.stdout and "elapsed" in first_run.stdout and "left" in first_run.stdout
-    table = (workspace / "figures" / "table1_accuracy.md").read_text()
+    table = (workspace / "figures" / "smoke" / "table1_accuracy.md").read_text()
     for name in ("G-HMLC", "A-HMLC", "HMCE (paper)", "cross-entropy", "seeds 0, 1"):
         assert name in table
 
@@ -63,7 +62,7 @@ def test_smoke_run_regenerates_every_figure_and_table(workspace, first_run):
 def test_second_run_uses_the_cache_and_gives_the_same_numbers(workspace, first_run):
     before = (workspace / "data" / "results" / "smoke.csv").read_text()
     stamps = {p: p.stat().st_mtime_ns for p in (workspace / "data" / "runs").rglob("checkpoint.pt")}
-    again = run_all(workspace, "--only", "03,04", "--with", "baselines,order")
+    again = run_all(workspace, "--only", "03,04", "--with", "baselines,order,ablation")
     assert again.returncode == 0, again.stderr[-3000:]
     assert {p: p.stat().st_mtime_ns for p in (workspace / "data" / "runs").rglob("checkpoint.pt")} == stamps
     assert (workspace / "data" / "results" / "smoke.csv").read_text() == before
@@ -136,12 +135,18 @@ def test_lock_satisfies_the_dependencies():
         assert requirement.specifier.contains(lock[requirement.name.lower()]), text
 
 
-def test_reference_is_complete():
+def test_reference_holds_the_planned_runs_from_committed_code():
     from hmlc_core import profiles, results
     reference = results.read(ROOT / "data" / "reference" / "cpu.csv")
+    label = lambda p: (p.dataset, p.method + ("" if p.profile.head_batch_norm else "_without_batchnorm"), p.seed)
     have = set(zip(reference.dataset, reference.method, reference.seed))
-    planned = {(p.dataset, p.method + ("" if p.profile.head_batch_norm else "_without_batchnorm"), p.seed)
-               for p in profiles.planned_runs("cpu", list(profiles.EXTRAS))}
-    assert have == planned
+    assert {label(p) for p in profiles.planned_runs("cpu")} <= have
+    assert have <= {label(p) for p in profiles.planned_runs("cpu", list(profiles.EXTRAS))}
     assert not reference[["device", "data_source", "torch", "commit", "config_hash"]].isna().any().any()
-    assert not reference.commit.str.endswith("+").any()          # from committed code
+    assert not reference.commit.str.endswith("+").any()
+
+
+def test_check_without_a_reference_stops_before_the_run(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run_all.sh", "--profile", "smoke", "--check"])
+    with pytest.raises(SystemExit, match="no .*smoke.csv to compare with"):
+        run.main()

@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmlc_core import files, results
+from hmlc_core import results
 
 
 def rows(method, values, level="a", metric="linear_accuracy", dataset="d", **more):
@@ -42,13 +42,27 @@ def test_differences_are_paired_by_seed():
     assert np.isnan(table.difference["hmce_paper"]) and table.difference["late"] == pytest.approx(0.1)
 
 
-def test_missing_methods_come_from_the_reference_and_say_so(monkeypatch):
-    monkeypatch.setattr(files, "DATA", files.DATA)
+def test_missing_methods_come_from_the_reference_and_say_so():
     results.add(rows("g_hmlc", [0.1]), results.path("cpu"))
     results.add(rows("g_hmlc", [0.7]) + rows("sign", [0.2]), results.reference_path("cpu"))
     frame = results.read_with_reference("cpu").set_index("method")
     assert frame.value.to_dict() == {"g_hmlc": 0.1, "sign": 0.2}
     assert frame.recorded.to_dict() == {"g_hmlc": False, "sign": True}
+
+
+def test_rows_of_other_settings_are_dropped(tmp_path):
+    where = tmp_path / "r.csv"
+    results.add(rows("m", [0.1, 0.2, 0.3], config_hash="old") + rows("n", [0.1], config_hash="kept"), where)
+    results.add(rows("m", [0.5], config_hash="new"), where, current={"new", "kept"})
+    assert results.read(where).set_index("method").value.to_dict() == {"m": 0.5, "n": 0.1}
+
+
+def test_recorded_methods_are_paired_with_the_recorded_baseline():
+    results.add(rows("hmce_paper", [0.1, 0.1]) + rows("g_hmlc", [0.2, 0.2]), results.path("cpu"))
+    results.add(rows("hmce_paper", [0.5, 0.5]) + rows("sign", [0.9, 0.9]), results.reference_path("cpu"))
+    table = results.summary_with_reference("cpu").set_index("method")
+    assert table.difference["sign"] == pytest.approx(0.4) and table.recorded["sign"]
+    assert table.difference["g_hmlc"] == pytest.approx(0.1) and not table.recorded["g_hmlc"]
 
 
 def test_check_allows_the_tolerance_and_no_more():

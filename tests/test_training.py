@@ -185,6 +185,20 @@ def test_three_levels_and_unknown_labels(fit, dataset):
         assert np.isfinite(run.history[0]["loss"])
 
 
+def test_a_foreign_data_set_is_not_tested_on_the_built_in_one(fit, dataset):
+    run = fit("split")
+    with pytest.raises(ValueError, match="not trained on datasets.load.'hierarchical_mnist'"):
+        run.data("test")
+    assert run.data(dataset) is dataset
+    with pytest.raises(ValueError, match="unknown data set 'custom'"):
+        fit("split", data=dataclasses.replace(dataset, name="custom")).data("test")
+
+
+def test_images_that_are_not_square_are_named(fit, dataset):
+    with pytest.raises(ValueError, match=r"square, not \[24, 20\]"):
+        fit(data=dataclasses.replace(dataset, images=dataset.images[:, :, :20]))
+
+
 def test_fewer_images_than_a_batch(fit):
     assert np.isfinite(fit(profile=dataclasses.replace(TINY, batch_size=500)).history[-1]["loss"])
 
