@@ -150,3 +150,10 @@ def test_check_without_a_reference_stops_before_the_run(monkeypatch):
     monkeypatch.setattr("sys.argv", ["run_all.sh", "--profile", "smoke", "--check"])
     with pytest.raises(SystemExit, match="no .*smoke.csv to compare with"):
         run.main()
+
+
+def test_readme_example_runs_and_its_pictures_are_there():
+    text = (ROOT / "README.md").read_text()
+    exec(re.search(r"```python\n(.*?)```", text, re.S).group(1), {})
+    for link in re.findall(r"\]\(([^)h#][^)]*)\)", text):
+        assert (ROOT / link).exists(), link
