@@ -160,8 +160,8 @@ def build_hierarchical_mnist(digits, digit_labels, n, canvas, labels="factor", s
 
     The paper scales the central image from 32x32 to 192x192 and leaves the subsidiary one at 32x32; here the canvas
     is free and the subsidiary image is a sixth of it. (MNIST is 28x28: the central image is padded to 32x32, so that
-    its digit leaves a margin; the subsidiary one is resized. Ours.) The subsidiary image lies wholly on the canvas, on a random side of the central
-    digit where it fits, and never reaches into the central digit's bounding box. (Digits are at most 20 of 32 pixels
+    its digit leaves a margin; the subsidiary one is resized. Ours.) The subsidiary image lies wholly on the canvas, on a
+    random side of the central digit where it fits, and never reaches into the central digit's bounding box. (Digits are at most 20 of 32 pixels
     tall and wide, so a side with room for it always exists; with larger glyphs it is flush with the roomiest edge.)
 
     Args:
@@ -184,13 +184,7 @@ def build_hierarchical_mnist(digits, digit_labels, n, canvas, labels="factor", s
         raise ValueError(f"digits must be uint8 [{len(digit_labels)}, 28, 28], not {digits.dtype} {list(digits.shape)}")
     rng = np.random.default_rng(seed)
     central, subsidiary = (rng.permutation(np.arange(n) % len(digits)) for _ in range(2))
-    tile = round(canvas / 6)
-    top, left = _place_beside(_bounding_boxes(digits[central]) * canvas / 32, canvas, tile, rng)
-    images = np.empty((n, canvas, canvas, 1), np.uint8)
-    for part in np.array_split(np.arange(n), -(-n // 1000)):
-        images[part, :, :, 0] = _resize(np.pad(digits[central[part]], ((0, 0), (2, 2), (2, 2))), canvas)
-        window = part[:, None, None], top[part, None, None] + np.arange(tile)[:, None], left[part, None, None] + np.arange(tile), 0
-        images[window] = np.maximum(images[window], _resize(digits[subsidiary[part]], tile))
+    images = _compose(digits, central, subsidiary, canvas, rng)
     y = np.stack([digit_labels[central], digit_labels[subsidiary]], 1).astype(np.int64)
     ten = [str(k) for k in range(10)]
     if labels == "path":
@@ -198,6 +192,19 @@ def build_hierarchical_mnist(digits, digit_labels, n, canvas, labels="factor", s
         return HierarchicalDataset(images, y, ["central", "pair"], [ten, [f"{a}+{b}" for a in ten for b in ten]],
                                    split, "hierarchical_mnist_path", source)
     return HierarchicalDataset(images, y, ["central", "subsidiary"], [ten, ten], split, "hierarchical_mnist", source)
+
+
+def _compose(digits, central, subsidiary, canvas, rng):
+    """uint8 [n, canvas, canvas, 1]: for each pair of indices the large digit with the small one beside it."""
+    n, tile = len(central), round(canvas / 6)
+    top, left = _place_beside(_bounding_boxes(digits[central]) * canvas / 32, canvas, tile, rng)
+    images = np.empty((n, canvas, canvas, 1), np.uint8)
+    for part in np.array_split(np.arange(n), -(-n // 1000)):
+        images[part, :, :, 0] = _resize(np.pad(digits[central[part]], ((0, 0), (2, 2), (2, 2))), canvas)
+        rows, columns = (start[part, None] + np.arange(tile) for start in (top, left))
+        window = part[:, None, None], rows[:, :, None], columns[:, None, :], 0
+        images[window] = np.maximum(images[window], _resize(digits[subsidiary[part]], tile))
+    return images
 
 
 def _resize(digits, side):

@@ -190,7 +190,8 @@ def _autocast(device):
 def config_hash(dataset, method, profile, seed, device):
     """What a run's numbers depend on: data, settings, seed, kind of device, precision, torch and the code that trains."""
     code = files.code_hash(augment, losses, masks, models, __file__)
-    parts = [dataset.fingerprint, dataset.name, method, profile.training_settings(), seed, device.type, str(_precision(device)), torch.__version__, code]
+    parts = [dataset.fingerprint, dataset.name, method, profile.training_settings(), seed,
+             device.type, str(_precision(device)), torch.__version__, code]
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
