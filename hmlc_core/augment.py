@@ -52,4 +52,27 @@ def keep_whole(x, generator=None, degrees=4.0, shrink=0.04, contrast=0.3):
     return x * (1 - contrast * gain)[:, None, None, None]
 
 
-AUGMENTATIONS = {"keep_whole": keep_whole}
+def crop_flip_jitter(x, generator=None, smallest=0.35, jitter=0.4, grey=0.2):
+    """Random resized crop, mirror image, and jitter of brightness, contrast and saturation: SimCLR's recipe, in tensors.
+
+    Args:
+        x: float [B, C, H, W]; smallest: smallest share of the area that a crop keeps (aspect ratio 3/4 to 4/3);
+        jitter: largest relative change; grey: share of colour images that lose their colour.
+    """
+    area, aspect, dx, dy, mirror, brightness, contrast, saturation, fade = torch.rand(9, len(x), device=x.device, generator=generator)
+    area, aspect = smallest + (1 - smallest) * area, (4 / 3) ** (2 * aspect - 1)
+    width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    dx, dy, zero = (2 * dx - 1) * (1 - width), (2 * dy - 1) * (1 - height), torch.zeros_like(dx)
+    theta = torch.stack([width * (2 * (mirror < 0.5) - 1), zero, dx, zero, height, dy], 1).view(-1, 2, 3)
+    x = F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), padding_mode="border", align_corners=False)
+    brightness, contrast, saturation = (1 + jitter * (2 * v[:, None, None, None] - 1) for v in (brightness, contrast, saturation))
+    x = x * brightness
+    average = x.mean((1, 2, 3), keepdim=True)
+    x = average + contrast * (x - average)
+    if x.shape[1] == 3:
+        lightness = x.mean(1, keepdim=True)
+        x = lightness + torch.where(fade[:, None, None, None] < grey, 0, saturation) * (x - lightness)
+    return x.clamp_(0, 1)
+
+
+AUGMENTATIONS = {"keep_whole": keep_whole, "crop_flip_jitter": crop_flip_jitter}

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from hmlc_core import files, profiles
+from hmlc_core import cifar100, files, profiles
 
 
 @dataclass
@@ -265,30 +265,70 @@ def _hierarchical_mnist(profile, split, labels):
     return build_hierarchical_mnist(*digits[split], n, profile.canvas, labels, seed, split, source)
 
 
+# ---------------------------------------------------------------- CIFAR-100 and ModelNet
+
+def _cifar100(profile, split):
+    """Train (all 50,000) and test (10,000), or the training images as fit (45,000) and validation (5,000)."""
+    part = "test" if split == "test" else "train"
+    stored = next((f / f"cifar100-{part}.npz" for f in files.data_folders() if (f / f"cifar100-{part}.npz").exists()), None)
+    if stored:
+        data = HierarchicalDataset.load(stored)
+        parts = data.images, data.labels, data.class_names
+    else:
+        parts = cifar100.download(part)
+    images, labels, class_names = parts
+    order = np.random.default_rng(0).permutation(len(images))
+    limit, tenth = (profile.test_size if part == "test" else profile.train_size), len(images) // 10
+    chosen = {"fit": order[tenth:], "validation": order[:tenth]}.get(split, order)[:limit]
+    return HierarchicalDataset(images[chosen], labels[chosen], ["superclass", "class"], class_names, split, "cifar100",
+                               "cifar100-{train,test}.npz" if stored else "cifar-100-python.tar.gz")
+
+
+def _modelnet(name, profile, split):
+    from hmlc_core import modelnet      # here, so that nothing else needs a ray caster
+    root = modelnet.folder_of(name)
+    train, test = (modelnet.rendered(root, part, profile.canvas) for part in ("train", "test"))
+    note = root / "SOURCE.txt"          # a user's word on where the meshes are from
+    source = f"{len(train[0])} + {len(test[0])} meshes of {name}" + (f", {note.read_text().strip()}" if note.exists() else "")
+    images, labels, class_names = modelnet.split(train, test, split)
+    return HierarchicalDataset(images, labels, ["category", "object"], class_names, split, name.lower(), source)
+
+
 LOADERS = {"hierarchical_mnist": lambda profile, split: _hierarchical_mnist(profile, split, "factor"),
-           "hierarchical_mnist_path": lambda profile, split: _hierarchical_mnist(profile, split, "path")}
+           "hierarchical_mnist_path": lambda profile, split: _hierarchical_mnist(profile, split, "path"),
+           "cifar100": _cifar100,
+           "modelnet10": lambda profile, split: _modelnet("ModelNet10", profile, split),
+           "modelnet40": lambda profile, split: _modelnet("ModelNet40", profile, split)}
 
 
 def load(name, profile="cpu", split="train"):
     """Load a data set by name, from the cache if it was made before.
 
     Args:
-        name: one of LOADERS; with "_swapped" behind it, the same with its levels in reverse order.
+        name: one of LOADERS; with "_swapped" behind it, the same with its levels in reverse order; with "_super" behind
+            modelnet10 or modelnet40, the same with super-categories (ours) as a third level on top.
         profile: "smoke", "cpu", "gpu" or a Profile.
-        split: "train", "validation" (for choosing settings) or "test". No digit occurs in two splits.
+        split: "train" or "test"; "validation" is for choosing settings: hierarchical MNIST's is apart from "train", in
+            the others it is a tenth of the training set and "fit" is the rest. No digit of hierarchical MNIST occurs in two splits.
 
     Raises:
         ValueError: for an unknown name or split.
         FileNotFoundError: if the data cannot be had; says which file to put where.
     """
+    profile = profiles.get(profile, name)
     if name.endswith("_swapped"):
         dataset = load(name.removesuffix("_swapped"), profile, split)
         return dataset.with_levels(list(range(len(dataset.level_names)))[::-1], name)
-    if name not in LOADERS or split not in ("train", "validation", "test"):
-        raise ValueError(f"unknown data set {name!r} or split {split!r}: choose from {', '.join(LOADERS)} "
-                         "and train, validation, test")
-    profile = profiles.get(profile)
-    key = json.dumps([name, split, profile.data_settings(), files.code_hash(__file__)], sort_keys=True)
+    if name in ("modelnet10_super", "modelnet40_super"):
+        from hmlc_core import modelnet
+        dataset = load(name.removesuffix("_super"), profile, split)
+        labels, class_names = modelnet.super_category(dataset.labels, dataset.class_names)
+        return replace(dataset, labels=labels, class_names=class_names, name=name, level_names=["super-category", *dataset.level_names])
+    splits = ("train", "validation", "test") if name.startswith("hierarchical_mnist") else ("train", "fit", "validation", "test")
+    if name not in LOADERS or split not in splits:
+        raise ValueError(f"unknown data set {name!r} or split {split!r}: choose from {', '.join(LOADERS)} and {', '.join(splits)}")
+    code = files.code_hash(*(Path(__file__).with_name(f"{part}.py") for part in ("datasets", "cifar100", "modelnet", "meshes")))
+    key = json.dumps([name, split, profile.data_settings(), code], sort_keys=True)
     path = files.DATA / "cache" / f"{name}-{split}-{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}.npz"
     if not path.exists():
         LOADERS[name](profile, split).save(path)

@@ -1,8 +1,7 @@
 """What a frozen encoder is worth: linear evaluation, k-NN, and statistics of the embedding."""
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import silhouette_score
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import NearestNeighbors
 
 from hmlc_core import files, results
 from hmlc_core.checks import require, require_embeddings
@@ -48,19 +47,44 @@ def linear_predictions(train, train_labels, test, classes):
     return F.linear(test, weight, bias).argmax(1)
 
 
-def knn_predictions(train, train_labels, test, neighbours=20):
-    """Class [N] of each test vector by cosine k-NN, weighted by similarity (scikit-learn); unknown labels (-1) left out."""
-    known = train_labels >= 0
-    classifier = KNeighborsClassifier(min(neighbours, int(known.sum())), metric="cosine", algorithm="brute",
-                                      weights=lambda distance: 2 - distance)
-    return torch.from_numpy(classifier.fit(train[known].numpy(), train_labels[known].numpy()).predict(test.numpy()))
+def knn_predictions(train, train_labels, test, classes, neighbours=20):
+    """Class of each test vector at each level by cosine k-NN, weighted by similarity (neighbours by scikit-learn).
+
+    Args:
+        train: float [N, F]; train_labels: int64 [N, L], -1 = unknown: does not vote; test: float [M, F].
+        classes: number of classes of each level.
+
+    Returns:
+        int64 [M, L].
+    """
+    finder = NearestNeighbors(n_neighbors=min(neighbours, len(train)), metric="cosine", algorithm="brute").fit(train.numpy())
+    distance, index = map(torch.from_numpy, finder.kneighbors(test.numpy()))
+    predictions = []
+    for labels, count in zip(train_labels.T, classes):
+        votes = torch.zeros(len(test), count + 1, dtype=distance.dtype)
+        votes.scatter_add_(1, labels[index] % (count + 1), 2 - distance)        # -1 votes for the last column, which is dropped
+        predictions.append(votes[:, :-1].argmax(1))
+    return torch.stack(predictions, 1)
 
 
 def silhouette(embeddings, labels):
-    """Mean silhouette (cosine) of the classes in the embedding; -1..1, higher = better separated (scikit-learn)."""
+    """Mean silhouette (cosine) of the classes in the embedding; -1..1, higher = better separated (Rousseeuw 1987).
+
+    With cosine distances the mean distance to a class needs its mean vector only, so this is exact without an N x N matrix.
+    Labels of -1 are left out; a class of one sample counts 0.
+    """
     _require_variance(embeddings)
     known = labels >= 0
-    return float(silhouette_score(embeddings[known].numpy(), labels[known].numpy(), metric="cosine"))
+    z, (classes, own) = F.normalize(embeddings[known].double(), dim=1), labels[known].unique(return_inverse=True)
+    require(1 < len(classes) < len(z), f"silhouette needs 2 to {len(z) - 1} classes for {len(z)} samples, not {len(classes)}")
+    members = F.one_hot(own).double()
+    count, row = members.sum(0), torch.arange(len(z))
+    similarity = z @ (members.T @ z).T                                          # to the sum of each class [N, classes]
+    within = 1 - (similarity[row, own] - 1) / (count[own] - 1).clamp(min=1)
+    to_others = 1 - similarity / count
+    to_others[row, own] = torch.inf
+    nearest = to_others.amin(1)
+    return float(torch.where(count[own] > 1, (nearest - within) / torch.maximum(nearest, within).clamp(min=1e-12), 0).mean())
 
 
 def covariance_spectrum(embeddings):
@@ -135,10 +159,10 @@ def embedding_evaluation(run, split="test"):
     train, test, z_train, z_test = _splits(run, split, lambda s: F.normalize(run.embeddings(s), dim=1))
     rows = [results.row(run, "all", name, measure(z_test))
             for name, measure in (("explained_variance", explained_variance), ("effective_rank", effective_rank))]
+    y_train, y_test = torch.from_numpy(train.labels), torch.from_numpy(test.labels)
+    knn = {"knn_accuracy": knn_predictions(run.features("train"), y_train, run.features(split), train.class_counts),
+           "embedding_knn_accuracy": knn_predictions(z_train, y_train, z_test, train.class_counts)}
     for level, name in enumerate(train.level_names):
-        y_train, y = (torch.from_numpy(data.labels[:, level]) for data in (train, test))
-        knn = {"knn_accuracy": knn_predictions(run.features("train"), y_train, run.features(split)),
-               "embedding_knn_accuracy": knn_predictions(z_train, y_train, z_test)}
-        rows += [results.row(run, name, metric, accuracy(predictions, y)) for metric, predictions in knn.items()]
-        rows.append(results.row(run, name, "silhouette", silhouette(z_test, y)))
+        rows += [results.row(run, name, metric, accuracy(predictions[:, level], y_test[:, level])) for metric, predictions in knn.items()]
+        rows.append(results.row(run, name, "silhouette", silhouette(z_test, y_test[:, level])))
     return rows

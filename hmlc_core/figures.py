@@ -10,6 +10,8 @@ NAMES = {"cross_entropy": "cross-entropy", "supcon": "SupCon (finest level)", "h
          "hmce_released": "HMCE (released)", "shared": "control: shared", "split": "control: split",
          "sign": "control: sign", "random": "control: random split", "g_hmlc": "G-HMLC", "g_hmlc_batch": "G-HMLC (batch)",
          "a_hmlc": "A-HMLC", "shared_without_batchnorm": "shared, no BatchNorm"}
+DATASETS = {"cifar100": "CIFAR-100", "modelnet10": "ModelNet10", "modelnet40": "ModelNet40", "hierarchical_mnist": "Hierarchical MNIST"}
+LEVELS = ["super-category", "superclass", "category", "central", "class", "object", "subsidiary"]    # coarse before fine
 POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"
 
 plt.style.use(files.ROOT / "figures" / "paper.mplstyle")

@@ -27,18 +27,70 @@ def _conv(inputs, outputs, kernel, stride):
             nn.ReLU(inplace=True)]
 
 
-def resnet(channels, depth):
-    """torchvision's ResNet-18 or -50 without its classifier, from scratch; 512 or 2048 features."""
+class SmallResNet(nn.Module):
+    """A residual net for small pictures on a laptop, with a stride of 2 in front: 32x32 pictures in half the time of a
+    net without it. images [B, channels, H, W] -> features [B, 8 * width], averaged over positions.
+    """
+
+    def __init__(self, channels, width):
+        super().__init__()
+        sizes = [width, width, 2 * width, 4 * width, 8 * width]
+        blocks = [BasicBlock(a, b, stride) for a, b, stride in zip(sizes, sizes[1:], (1, 2, 2, 2))]
+        self.layers = nn.Sequential(*_conv(channels, width, 5, 2), *blocks)
+
+    def forward(self, images):
+        return self.layers(images).mean((2, 3))
+
+
+class BasicBlock(nn.Module):
+    """relu(shortcut(x) + conv(relu(conv(x)))), with BatchNorms (He et al. 2016)."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.body = nn.Sequential(*_conv(inputs, outputs, 3, stride), *_conv(outputs, outputs, 3, 1)[:-1])
+        self.shortcut = nn.Sequential(*_conv(inputs, outputs, 1, stride)[:-1]) if stride > 1 else nn.Identity()
+
+    def forward(self, x):
+        return torch.relu_(self.body(x) + self.shortcut(x))
+
+
+def resnet(channels, depth, stem="imagenet"):
+    """torchvision's ResNet-18 or -50 without its classifier, from scratch; 512 or 2048 features.
+
+    stem "cifar": 3x3 convolution without pooling, for 32x32 pictures (SupCon's).
+    """
     net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
-    if channels != 3:
+    if stem == "cifar":
+        net.conv1, net.maxpool = nn.Conv2d(channels, 64, 3, 1, 1, bias=False), nn.Identity()
+    elif channels != 3:
         net.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
     net.fc = nn.Identity()
     return net
 
 
+class PretrainedResNet50(nn.Module):
+    """torchvision's ResNet-50 with ImageNet weights; only layer3 and layer4 are trained, as HMCE's authors do on ModelNet40."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = torchvision.models.resnet50(weights="IMAGENET1K_V2")
+        self.net.fc = nn.Identity()
+        self.net.requires_grad_(False)
+        for part in (self.net.layer3, self.net.layer4):
+            part.requires_grad_(True)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None])
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None])
+
+    def forward(self, images):
+        """images [B, 1 or 3, H, W] in 0..1 -> features [B, 2048]."""
+        return self.net((images - self.mean) / self.std)
+
+
 ENCODERS = {"small_cnn": (lambda channels: SmallCNN(channels, 16), 128),
+            "small_resnet": (lambda channels: SmallResNet(channels, 24), 192),
             "resnet18": (lambda channels: resnet(channels, 18), 512),
-            "resnet50": (lambda channels: resnet(channels, 50), 2048)}
+            "resnet50_cifar": (lambda channels: resnet(channels, 50, "cifar"), 2048),
+            "resnet50_imagenet": (lambda channels: PretrainedResNet50(), 2048)}
 
 
 def build_encoder(name, channels):

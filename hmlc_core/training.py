@@ -124,7 +124,7 @@ class Run:
         if split not in self._data:
             own = self.dataset
             data = own if split == own.split else datasets.load(own.name, self.profile, split)
-            if (data.images.shape[1:], data.level_names, data.source) != (own.images.shape[1:], own.level_names, own.source):
+            if (data.images.shape[1:], data.class_names, data.source) != (own.images.shape[1:], own.class_names, own.source):
                 raise ValueError(f"the run was not trained on datasets.load({own.name!r}): give its {split} set as a "
                                  "HierarchicalDataset instead of a name")
             self._data[split] = data
@@ -221,7 +221,7 @@ def pretrain(dataset, method, profile="cpu", seed=0, *, folder=None, device=None
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
     dataset = datasets.load(dataset, profile, "train") if isinstance(dataset, str) else dataset
-    profile = profiles.get(profile)
+    profile = profiles.get(profile, dataset.name)
     device = torch.device(device) if device else best_device()
     _check_trainable(dataset)
     if device.type == "cpu":
@@ -259,7 +259,7 @@ def _check_trainable(dataset):
 def _train(model, dataset, profile, seed, device, path, bar):
     """Train to the last epoch, from the checkpoint at `path` if there is one. Returns the history."""
     steps = max(len(dataset) // profile.batch_size, 1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=profile.learning_rate, weight_decay=profile.weight_decay)
+    optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], profile)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, profile.learning_rate, total_steps=profile.epochs * steps,
                                                    pct_start=0.1)
     scaler = torch.amp.GradScaler(device.type, enabled=_precision(device) == torch.float16)
@@ -285,6 +285,12 @@ def _train(model, dataset, profile, seed, device, path, bar):
         bar.set_postfix({key: f"{value:.2f}" for key, value in history[-1].items() if key not in ("epoch", "seconds")})
         _save(path, state, history)
     return history
+
+
+def _optimizer(parameters, profile):
+    if profile.optimizer == "sgd":
+        return torch.optim.SGD(parameters, profile.learning_rate, momentum=0.9, weight_decay=profile.weight_decay)
+    return torch.optim.AdamW(parameters, profile.learning_rate, weight_decay=profile.weight_decay)
 
 
 def _step(views, labels, autocast, model, optimizer, schedule, scaler):

@@ -14,7 +14,8 @@ from hmlc_core import files, profiles, results
 
 NOTEBOOKS = sorted(Path(__file__).parent.glob("[0-9][0-9]_*.ipynb"))
 # Seconds of a first run with --profile cpu, to say how much is left.
-SECONDS = {"01": 15, "02": 115, "03": 640, "04": 60, "05": 40, "06": 8}
+SECONDS = {"01": 15, "02": 60, "03": 640, "04": 60, "05": 40, "06": 8}
+PER_DATASET = ("03", "04")      # run once for each data set
 
 
 def parse(words=None):
@@ -27,10 +28,13 @@ def parse(words=None):
     parser.add_argument("--only", metavar="03,05", default="", help="run only the notebooks with these numbers")
     parser.add_argument("--with", dest="extras", metavar="NAME,...", default="",
                         help=f"also: {'; '.join(f'{name}: {text}' for name, text in profiles.EXTRAS.items())}")
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="train N runs at the same time; on several GPUs one on each")
     parser.add_argument("--fresh", action="store_true", help="first delete this profile's results, and all training runs and caches")
     parser.add_argument("--check", action="store_true", help="then compare the results with data/reference")
     args = parser.parse_args(words)
     args.only, args.extras = ([word for word in text.split(",") if word] for text in (args.only, args.extras))
+    if args.profile == "gpu" and not args.extras:
+        args.extras = list(profiles.EXTRAS)
     unknown = [w for w in args.only if w not in {n.name[:2] for n in NOTEBOOKS}] + [w for w in args.extras if w not in profiles.EXTRAS]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; notebooks are {', '.join(n.name[:2] for n in NOTEBOOKS)}, "
@@ -44,12 +48,21 @@ def start_afresh(profile):
     results.path(profile).unlink(missing_ok=True)
 
 
-def execute(notebook, parameters):
+def planned_steps(only, extras):
+    """(notebook, data set) in the order they run; data set None where the notebook has no such parameter."""
+    added = [name for name in profiles.TABLE1 if name in extras]
+    return [(notebook, dataset) for notebook in NOTEBOOKS if not only or notebook.name[:2] in only
+            for dataset in (["hierarchical_mnist", *added] if notebook.name[:2] in PER_DATASET else [None])]
+
+
+def execute(notebook, parameters, dataset, jobs):
     """Run one notebook; its executed copy goes to data/executed. Unknown parameters are an error."""
+    parameters |= {"dataset": dataset, "jobs": jobs} if dataset else {}
     unknown = set(parameters) - set(papermill.inspect_notebook(str(notebook)))
     if unknown:
         raise SystemExit(f"{notebook.name} has no parameter {', '.join(sorted(unknown))}")
-    target = files.DATA / "executed" / f"{parameters['profile']}-{notebook.name}"
+    which = f"-{dataset}" if dataset in profiles.TABLE1 else ""
+    target = files.DATA / "executed" / f"{parameters['profile']}-{notebook.stem}{which}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     os.environ["TQDM_DISABLE"] = "1"        # a line per run says enough when nobody can watch a bar
     papermill.execute_notebook(str(notebook), str(target), parameters, cwd=str(notebook.parent), kernel_name="python3",
@@ -67,16 +80,21 @@ def main():
         sys.exit(f"--check: there is no {results.reference_path(args.profile)} to compare with")
     if args.fresh:
         start_afresh(args.profile)
-    notebooks = [n for n in NOTEBOOKS if not args.only or n.name[:2] in args.only]
-    shares = [SECONDS[n.name[:2]] for n in notebooks]
-    start = time.monotonic()
-    for step, notebook in enumerate(notebooks):
+    steps = planned_steps(args.only, args.extras)
+    shares = [SECONDS[notebook.name[:2]] for notebook, _ in steps]
+    start, missing = time.monotonic(), {}
+    for step, (notebook, dataset) in enumerate(steps):
         elapsed = time.monotonic() - start
-        left = f", at most about {clock(elapsed * sum(shares[step:]) / sum(shares[:step]))} left" if step else ""
-        print(f"[{step + 1}/{len(notebooks)}] {notebook.stem} ({args.profile})   {clock(elapsed)} elapsed{left}", flush=True)
+        left = f", about {clock(elapsed * sum(shares[step:]) / sum(shares[:step]))} left" if step else ""
+        print(f"[{step + 1}/{len(steps)}] {notebook.stem} ({dataset or args.profile})   {clock(elapsed)} elapsed{left}", flush=True)
+        if dataset in missing:
+            continue
         try:
-            execute(notebook, {"profile": args.profile, "extras": args.extras})
+            execute(notebook, {"profile": args.profile, "extras": args.extras}, dataset, args.jobs)
         except PapermillExecutionError as error:
+            if error.ename == "FileNotFoundError" and dataset in profiles.TABLE1:      # the rest of the run goes on without it
+                missing[dataset] = error.evalue
+                continue
             sys.exit(f"\n{notebook.name} failed in cell {error.cell_index}:\n{error.ename}: {error.evalue}\n"
                      "What is finished is kept: run again to go on from here.")
         except Exception as error:  # e.g. the kernel was killed because memory ran out
@@ -84,6 +102,8 @@ def main():
                      "What is finished is kept: run again to go on from here.")
     print(f"Done in {clock(time.monotonic() - start)}. Figures and tables: {files.FIGURES / args.profile}, "
           f"executed notebooks: {files.DATA / 'executed'}")
+    for dataset, reason in missing.items():
+        print(f"NOT RUN: {dataset}. {reason}")
     if args.check:
         sys.exit(check(args.profile))
 

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from hmlc_core import evaluation, results
@@ -36,7 +38,7 @@ def test_unknown_labels_and_constant_features_do_no_harm():
     y = y.clone()
     y[::4] = -1
     x, x_test = (torch.cat([part, torch.ones(len(part), 1)], 1) for part in (x, x_test))
-    for predict in (lambda: evaluation.linear_predictions(x, y, x_test, 3), lambda: evaluation.knn_predictions(x, y, x_test)):
+    for predict in (lambda: evaluation.linear_predictions(x, y, x_test, 3), lambda: evaluation.knn_predictions(x, y[:, None], x_test, [3])[:, 0]):
         assert evaluation.accuracy(predict(), y_test) == 1.0
 
 
@@ -46,7 +48,16 @@ def test_accuracy_counts_known_labels_only():
 
 def test_knn_with_fewer_samples_than_neighbours():
     x, y = clusters(n=6)
-    assert evaluation.knn_predictions(x, y, x).shape == (6,)
+    assert evaluation.knn_predictions(x, torch.stack([y, y], 1), x, [3, 3]).shape == (6, 2)
+
+
+def test_knn_equals_scikit_learn_at_every_level():
+    (x, y), (x_test, _) = clusters(noise=3.0), clusters(noise=3.0, seed=1)
+    labels = torch.stack([y % 2, y], 1)
+    theirs = KNeighborsClassifier(20, metric="cosine", algorithm="brute", weights=lambda distance: 2 - distance)
+    ours = evaluation.knn_predictions(x, labels, x_test, [2, 3])
+    for level in (0, 1):
+        assert np.array_equal(ours[:, level], theirs.fit(x, labels[:, level]).predict(x_test))
 
 
 def test_spectrum_statistics_in_closed_form():
@@ -56,6 +67,21 @@ def test_spectrum_statistics_in_closed_form():
     assert evaluation.effective_rank(axes) == pytest.approx(1.5 ** 2 / (1 + 2 * 0.25 ** 2))
     isotropic = torch.cat([torch.eye(6), -torch.eye(6)])
     assert evaluation.effective_rank(isotropic + 7) == pytest.approx(6)
+
+
+@pytest.mark.parametrize("noise", [0.5, 3.0])
+def test_silhouette_equals_scikit_learn(noise):
+    z, y = clusters(n=101, noise=noise)
+    y = torch.cat([torch.where(y[:-1] == 2, 7, y[:-1]), torch.tensor([2])])        # a class of one, and gaps between class ids
+    assert evaluation.silhouette(z, y) == pytest.approx(silhouette_score(z.double().numpy(), y.numpy(), metric="cosine"), abs=1e-6)
+    unknown = torch.arange(101) % 5 == 0
+    known = silhouette_score(z[~unknown].double().numpy(), y[~unknown].numpy(), metric="cosine")
+    assert evaluation.silhouette(z, torch.where(unknown, -1, y)) == pytest.approx(known, abs=1e-6)
+
+
+def test_silhouette_of_one_class_is_an_error():
+    with pytest.raises(ValueError, match="2 to 9 classes for 10 samples, not 1"):
+        evaluation.silhouette(torch.randn(10, 4), torch.zeros(10, dtype=torch.long))
 
 
 def test_silhouette_sees_separation():

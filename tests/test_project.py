@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from papermill.exceptions import PapermillExecutionError
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -51,10 +52,10 @@ def test_smoke_run_regenerates_every_figure_and_table(workspace, first_run):
     made = {p.name for p in (workspace / "figures" / "smoke").iterdir()}
     figures = ["fig1_pairs", "fig2_architecture", "fig3_hierarchical_mnist", "fig4_tsne", "fig4_tsne_wide", "masks",
                "learning_curves", "linear_accuracy"]
-    tables = ["table1_accuracy", "table1_differences", "table2_variance", "table3_order", "verdicts", "times"]
+    tables = ["table1_hierarchical_mnist", "table2_variance", "table3_order", "verdicts", "times"]
     assert made == {f"{n}.{k}" for n in figures for k in ("pdf", "png")} | {f"{n}.{k}" for n in tables for k in ("csv", "md")}
     assert "[6/6] 06_tables" in first_run.stdout and "elapsed" in first_run.stdout and "left" in first_run.stdout
-    table = (workspace / "figures" / "smoke" / "table1_accuracy.md").read_text()
+    table = (workspace / "figures" / "smoke" / "table1_hierarchical_mnist.md").read_text()
     for name in ("G-HMLC", "A-HMLC", "HMCE (paper)", "cross-entropy", "seeds 0, 1"):
         assert name in table
 
@@ -99,7 +100,23 @@ def test_unknown_options_are_refused(words, message, capsys):
 
 def test_unknown_papermill_parameter_is_refused():
     with pytest.raises(SystemExit, match="has no parameter epochs"):
-        run.execute(NOTEBOOKS[0], {"profile": "smoke", "epochs": 3})
+        run.execute(NOTEBOOKS[0], {"profile": "smoke", "epochs": 3}, None, 1)
+
+
+def test_data_set_that_cannot_be_had_is_said_at_the_end_and_the_rest_runs(monkeypatch, capsys):
+    ran = []
+
+    def execute(notebook, parameters, dataset, jobs):
+        ran.append((notebook.name[:2], dataset))
+        if dataset == "cifar100":
+            raise PapermillExecutionError(3, 3, "", "FileNotFoundError", "put it there", [])
+
+    monkeypatch.setattr(run, "execute", execute)
+    monkeypatch.setattr(sys, "argv", ["run_all.sh", "--profile", "smoke", "--with", "cifar100,modelnet10", "--only", "03,04,06"])
+    run.main()
+    assert ran == [("03", "hierarchical_mnist"), ("03", "cifar100"), ("03", "modelnet10"), ("04", "hierarchical_mnist"),
+                   ("04", "modelnet10"), ("06", None)]
+    assert "NOT RUN: cifar100. put it there" in capsys.readouterr().out
 
 
 def test_help_fits_a_screen(capsys):
@@ -113,7 +130,8 @@ def test_notebooks_are_clean(path):
     notebook = nbformat.read(path, 4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code)
-    assert set(papermill.inspect_notebook(str(path))) == {"profile", "extras"}
+    more = {"dataset", "jobs"} if path.name[:2] in run.PER_DATASET else set()
+    assert set(papermill.inspect_notebook(str(path))) == {"profile", "extras"} | more
     assert "results.provenance()" in code[-1].source
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
 

@@ -53,7 +53,7 @@ def test_missing_methods_come_from_the_reference_and_say_so():
 def test_rows_of_other_settings_are_dropped(tmp_path):
     where = tmp_path / "r.csv"
     results.add(rows("m", [0.1, 0.2, 0.3], config_hash="old") + rows("n", [0.1], config_hash="kept"), where)
-    results.add(rows("m", [0.5], config_hash="new"), where, current={"new", "kept"})
+    results.add(rows("m", [0.5], config_hash="new"), where, current={rows("m", [0.5])[0]["dataset"]: {"new", "kept"}, "other": set()})
     assert results.read(where).set_index("method").value.to_dict() == {"m": 0.5, "n": 0.1}
 
 
