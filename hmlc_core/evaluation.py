@@ -1,6 +1,8 @@
 """What a frozen encoder is worth: linear evaluation, k-NN, and statistics of the embedding."""
 import torch
 import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.metrics import normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 
 from hmlc_core import files, results
@@ -40,11 +42,11 @@ def standardise(train, *others):
     return [(x - mean) / scale for x in (train, *others)]
 
 
-def linear_predictions(train, train_labels, test, classes):
-    """Class [N] of each test feature by a linear classifier fitted on the training features."""
+def linear_logits(train, train_labels, test, classes):
+    """Logits [M, classes] of test features [M, F] by a linear classifier fitted on the training features."""
     train, test = standardise(train, test)
     weight, bias = fit_linear(train, train_labels, classes)
-    return F.linear(test, weight, bias).argmax(1)
+    return F.linear(test, weight, bias)
 
 
 def knn_predictions(train, train_labels, test, classes, neighbours=20):
@@ -117,6 +119,58 @@ def accuracy(predictions, labels):
     return float((predictions[known] == labels[known]).double().mean())
 
 
+def class_accuracies(predictions, labels):
+    """Accuracy of each class that occurs in the labels, -1 left out."""
+    return [accuracy(predictions[labels == k], labels[labels == k]) for k in labels[labels >= 0].unique()]
+
+
+def top_down(logits, paths):
+    """Decode from the top: at each level the best class among those that continue the classes chosen above it.
+
+    Args:
+        logits: L tensors [M, classes of the level]; paths: int64 [P, L], the label tuples that exist.
+
+    Returns:
+        int64 [M, L], each row one of the paths.
+    """
+    allowed = torch.ones(len(logits[0]), len(paths), dtype=torch.bool)
+    for level, scores in enumerate(logits):
+        best = scores[:, paths[:, level]].masked_fill(~allowed, -torch.inf).argmax(1)
+        allowed &= paths[:, level] == paths[best, level][:, None]
+    return paths[allowed.int().argmax(1)]
+
+
+def path_metrics(independent, decoded, labels, paths):
+    """Metrics of whole label tuples; samples with an unknown label left out.
+
+    Args:
+        independent: int64 [M, L], the best class of each level by itself; decoded: int64 [M, L] from top_down.
+        labels: int64 [M, L]; paths: int64 [P, L], the label tuples that exist.
+
+    Returns:
+        dict: fpa (share with all levels right), tice (share of tuples that do not exist), both of independent heads;
+        nlca (longest right prefix / L) and mistake_severity (levels below the last right ancestor, mean over the wrong
+        samples), both top-down. Empty if no sample has all labels; no mistake_severity if nothing is wrong.
+    """
+    known = (labels >= 0).all(1)
+    independent, decoded, labels = independent[known], decoded[known], labels[known]
+    if not len(labels):
+        return {}
+    prefix = (decoded == labels).int().cumprod(1).sum(1)
+    exists = (independent[:, None] == paths).all(2).any(1)
+    height = (labels.shape[1] - prefix)[prefix < labels.shape[1]].double()
+    metrics = {"fpa": (independent == labels).all(1), "tice": ~exists, "nlca": prefix / labels.shape[1]}
+    return {name: float(value.double().mean()) for name, value in metrics.items()} | (
+        {"mistake_severity": float(height.mean())} if len(height) else {})
+
+
+def cluster_agreement(embeddings, labels):
+    """Normalised mutual information of k-means clusters (as many as classes; scikit-learn) and labels; -1 left out."""
+    known = labels >= 0
+    clusters = KMeans(len(labels[known].unique()), n_init=1, random_state=0).fit_predict(embeddings[known].numpy())
+    return float(normalized_mutual_info_score(labels[known].numpy(), clusters))
+
+
 def linear_evaluation(run, split="test"):
     """Accuracy of one linear layer per level on the frozen encoder's features.
 
@@ -127,22 +181,39 @@ def linear_evaluation(run, split="test"):
     Returns:
         Rows for results, metric "linear_accuracy", one per level.
     """
-    train, test, x_train, x_test = _splits(run, split, run.features)
-    x_train, x_test = (x.to(run.device) for x in (x_train, x_test))
-    rows = []
-    for level, classes in enumerate(train.class_counts):
-        y = torch.from_numpy(train.labels[:, level]).to(run.device)
-        predictions = linear_predictions(x_train, y, x_test, classes).cpu()
-        rows.append(results.row(run, train.level_names[level], "linear_accuracy",
-                                accuracy(predictions, torch.from_numpy(test.labels[:, level]))))
-    return rows
+    return _accuracy_rows(run, "linear_accuracy", [x.argmax(1) for x in _level_logits(run, split)], run.data(split))
+
+
+def _level_logits(run, split):
+    train, _, x_train, x_test = _splits(run, split, run.features)
+    x_train, x_test, labels = (x.to(run.device) for x in (x_train, x_test, torch.from_numpy(train.labels)))
+    return [linear_logits(x_train, labels[:, level], x_test, classes).cpu() for level, classes in enumerate(train.class_counts)]
+
+
+def _accuracy_rows(run, metric, predictions, test, measure=accuracy):
+    labels = torch.from_numpy(test.labels).T
+    return [results.row(run, name, metric, measure(p, y)) for name, p, y in zip(test.level_names, predictions, labels)]
+
+
+def hierarchical_evaluation(run, split, logits):
+    """Rows of what the linear layers' logits (L tensors [M, classes]) say about the hierarchy: worst class per level,
+    accuracy per level when decoded from the top, and path_metrics (level "all")."""
+    test, labels = run.data(split), torch.from_numpy(run.data(split).labels)
+    paths = torch.from_numpy(run.data("train").labels).unique(dim=0)
+    paths = paths[(paths >= 0).all(1)]
+    independent, decoded = torch.stack([x.argmax(1) for x in logits], 1), top_down(logits, paths)
+    rows = _accuracy_rows(run, "worst_class_accuracy", independent.T, test, lambda p, y: min(class_accuracies(p, y)))
+    rows += _accuracy_rows(run, "top_down_accuracy", decoded.T, test)
+    return rows + [results.row(run, "all", name, value) for name, value in path_metrics(independent, decoded, labels, paths).items()]
 
 
 def evaluate(run, split="test"):
-    """All rows of a run: linear_evaluation and embedding_evaluation, computed once and kept in the run's folder."""
+    """All rows of a run: of its linear layers and of its embedding, computed once and kept in the run's folder."""
     path = run.folder / f"evaluation-{run.data(split).fingerprint}-{files.code_hash(__file__)}.csv"
     if not path.exists():
-        results.add(linear_evaluation(run, split) + embedding_evaluation(run, split), path)
+        logits = _level_logits(run, split)
+        rows = _accuracy_rows(run, "linear_accuracy", [x.argmax(1) for x in logits], run.data(split))
+        results.add(rows + hierarchical_evaluation(run, split, logits) + embedding_evaluation(run, split), path)
     return results.read(path).to_dict("records")
 
 
@@ -151,7 +222,7 @@ def _splits(run, split, represent):
 
 
 def embedding_evaluation(run, split="test"):
-    """k-NN accuracy and silhouette per level, explained variance and effective rank of the embedding z.
+    """k-NN accuracy, silhouette and cluster agreement (NMI) per level, explained variance and effective rank of the embedding z.
 
     k-NN also on the encoder's features ("knn_accuracy"); the others, and "embedding_knn_accuracy", on the L2-normalised z.
     Rows for results; level "all" where a number belongs to no level.
@@ -165,4 +236,5 @@ def embedding_evaluation(run, split="test"):
     for level, name in enumerate(train.level_names):
         rows += [results.row(run, name, metric, accuracy(predictions[:, level], y_test[:, level])) for metric, predictions in knn.items()]
         rows.append(results.row(run, name, "silhouette", silhouette(z_test, y_test[:, level])))
+        rows.append(results.row(run, name, "nmi", cluster_agreement(z_test, y_test[:, level])))
     return rows

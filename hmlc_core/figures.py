@@ -8,8 +8,9 @@ from hmlc_core import files
 
 NAMES = {"cross_entropy": "cross-entropy", "supcon": "SupCon (finest level)", "hmce_paper": "HMCE (paper)",
          "hmce_released": "HMCE (released)", "shared": "control: shared", "split": "control: split",
-         "sign": "control: sign", "random": "control: random split", "g_hmlc": "G-HMLC", "g_hmlc_batch": "G-HMLC (batch)",
-         "a_hmlc": "A-HMLC", "shared_without_batchnorm": "shared, no BatchNorm"}
+         "sign": "control: sign", "rectified": "control: rectified", "random": "control: random split", "g_hmlc": "G-HMLC", "g_hmlc_batch": "G-HMLC (batch)",
+         "a_hmlc": "A-HMLC", "heads": "MLCL (head per level)", "rince": "RINCE", "bhcl": "BHCL",
+         "level_restricted": "level-restricted", "level_restricted_hyperbolic": "level-restricted (hyperbolic)", "shared_without_batchnorm": "shared, no BatchNorm"}
 DATASETS = {"cifar100": "CIFAR-100", "modelnet10": "ModelNet10", "modelnet40": "ModelNet40", "hierarchical_mnist": "Hierarchical MNIST"}
 LEVELS = ["super-category", "superclass", "category", "central", "class", "object", "subsidiary"]    # coarse before fine
 POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"
@@ -152,4 +153,24 @@ def accuracy_per_level(summary, level_names, methods):
         axis.grid(axis="x", color="0.9")
     axes[0, 0].set_yticks(range(len(methods)), [label(method) for method in methods])
     axes[0, 0].invert_yaxis()
+    return figure
+
+
+def accuracy_against_epochs(frame, level_names, usual):
+    """Linear accuracy of each method against the number of epochs it was trained for; mean over seeds, each seed a dot.
+
+    Args:
+        frame: rows of one data set; "method@2" was trained for 2 epochs, "method" for `usual`.
+    """
+    frame = frame[frame.metric == "linear_accuracy"].assign(
+        name=lambda f: f.method.str.split("@").str[0], epochs=lambda f: f.method.str.extract(r"@(\d+)")[0].fillna(usual).astype(int))
+    figure, axes = plt.subplots(1, len(level_names), figsize=(3.5 * len(level_names), 2.8), squeeze=False, layout="constrained")
+    for axis, level in zip(axes[0], level_names):
+        for method in ordered(frame[frame.epochs != usual].name):
+            part = frame[(frame.level == level) & (frame.name == method)]
+            line, = axis.plot(100 * part.groupby("epochs").value.mean(), marker="o", ms=4, label=label(method))
+            axis.plot(part.epochs, 100 * part.value, ".", ms=2, color=line.get_color())
+        axis.set(title=f"level: {level}", xlabel="epochs (each a run of its own)", ylabel="linear accuracy, %",
+                 xticks=sorted(set(frame.epochs)))
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -4,12 +4,14 @@ Shapes, everywhere: embeddings [B, D], or [B, V, D] for V views of each sample; 
 all, coarse to fine, int64, -1 = unknown (left out at that level). Embeddings are L2-normalised inside.
 """
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from hmlc_core.checks import require, require_embeddings
+from hmlc_core.models import projection_head
 
 
 def supcon_loss(embeddings, labels, temperature=0.1, reduction="mean"):
@@ -36,20 +38,32 @@ def supcon_loss(embeddings, labels, temperature=0.1, reduction="mean"):
 
 def _pairs(embeddings, labels, temperature):
     """log softmax over the contrast of each anchor [N, N] and which pairs are positive [N, N]; N = B or B * V."""
-    require(temperature > 0, f"temperature must be positive, not {temperature}")
     require_embeddings(embeddings, dims=(2, 3))
     require(labels.shape == embeddings.shape[:1] and not labels.is_floating_point(),
             f"labels must be integers [{len(embeddings)}] for embeddings {list(embeddings.shape)}, "
             f"not {labels.dtype} {list(labels.shape)}")
-    views = embeddings.shape[1] if embeddings.ndim == 3 else 1
-    z, y = embeddings.flatten(0, -2), labels.repeat_interleave(views)
-    z = F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
-    other = ~torch.eye(len(y), dtype=torch.bool, device=y.device)
-    contrast = other & (y >= 0)
+    z, y = _flat(embeddings, labels, temperature)
+    contrast = _others(y) & (y >= 0)
     similarity = z @ z.T / temperature
-    nothing = torch.finfo(similarity.dtype).min / 2       # not -inf, whose gradient would be NaN
-    log_probability = similarity - similarity.masked_fill(~contrast, nothing).logsumexp(1, keepdim=True)
+    log_probability = similarity - _logsumexp(similarity, contrast)
     return log_probability, contrast & (y[:, None] == y)
+
+
+def _flat(embeddings, labels, temperature):
+    """Each view as a sample of its own: normalised embeddings [N, D], float32 at least, and labels [N, ...]."""
+    require(temperature > 0, f"temperature must be positive, not {temperature}")
+    views = embeddings.shape[1] if embeddings.ndim == 3 else 1
+    z = embeddings.flatten(0, -2)
+    return F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1), labels.repeat_interleave(views, 0)
+
+
+def _others(y):
+    return ~torch.eye(len(y), dtype=torch.bool, device=y.device)
+
+
+def _logsumexp(values, where):
+    """log of the sum of exp(values) over the columns in `where`, [N, 1]; very small, not -inf (its gradient is NaN), if none."""
+    return values.masked_fill(~where, torch.finfo(values.dtype).min / 2).logsumexp(1, keepdim=True)
 
 
 def _anchor_means(pair_losses, positive):
@@ -58,6 +72,7 @@ def _anchor_means(pair_losses, positive):
 
 
 def _require_levels(embeddings, labels):
+    require_embeddings(embeddings, dims=(2, 3))
     require(labels.ndim == 2 and len(labels) == len(embeddings) and labels.shape[1] > 0,
             f"labels must be [{len(embeddings)}, L], one column per level, not {list(labels.shape)}")
 
@@ -157,6 +172,149 @@ def hmce_released_loss(embeddings, labels, temperature=0.1, reduction="sum"):
     _require_levels(embeddings, labels)
     ids = torch.arange(len(labels), device=labels.device)
     return hmce_loss(embeddings, torch.cat([labels, ids[:, None]], 1), temperature, "released", reduction)
+
+
+def rince_loss(embeddings, labels, temperature=0.1, reduction="sum"):
+    """RINCE (Hoffmann et al. 2022, "Ranking Info Noise Contrastive Estimation"), sum inside the logarithm.
+
+    Rank 1 are the samples of the same finest class, rank 2 those that share the next coarser class only, and so on.
+    sum_r mean_i -log( S_r / (S_r + N_r) ), S_r = sum of exp(z_i.z_a / t_r) over rank r, N_r over all ranks behind r;
+    ranks before r are left out. t_r grows linearly from `temperature` at rank 1 to six times that (0.1 to 0.6).
+
+    Args and errors as masked_hierarchical_loss; reduction="none" gives the terms of the levels, coarse to fine.
+    """
+    _require_levels(embeddings, labels)
+    z, y = _flat(embeddings, labels, temperature)
+    levels = labels.shape[1]
+    terms, pairs, left = [], [], _others(y)
+    for rank in range(levels):
+        label = y[:, levels - 1 - rank]
+        left = left & (label >= 0)
+        positive = left & (label[:, None] == label)
+        similarity = z @ z.T / (temperature * (1 + 5 * rank / max(levels - 1, 1)))
+        losses = _logsumexp(similarity, left) - _logsumexp(similarity, positive)
+        has = positive.any(1)
+        terms.append(torch.where(has, losses[:, 0], 0).sum() / has.sum().clamp(min=1))
+        pairs.append((None, positive))
+        left = left & ~positive
+    return _reduce(torch.stack(terms[::-1]), pairs, reduction)
+
+
+def bhcl_loss(embeddings, labels, prototypes, temperature=0.1, reduction="sum"):
+    """BHCL (arXiv 2512.24074): SupCon per level with a prototype per class and a balanced denominator.
+
+    At each level an anchor's positives are the samples and the prototype of its class; in the denominator each class
+    counts with the mean of its members (samples but the anchor, and prototype), so that large classes weigh no more than
+    small ones. Levels l = 0 .. L-1, coarse to fine, weigh exp(1 / (L - l)), normalised to sum 1.
+
+    Args:
+        prototypes: L tensors [classes of the level, D]; others and errors as masked_hierarchical_loss.
+    """
+    _require_levels(embeddings, labels)
+    z, y = _flat(embeddings, labels, temperature)
+    weights = torch.tensor([1 / (len(prototypes) - level) for level in range(len(prototypes))], dtype=z.dtype, device=z.device).softmax(0)
+    return _reduce_terms([w * _balanced_supcon(z, y[:, level], F.normalize(c.to(z.dtype), dim=1), temperature)
+                          for level, (w, c) in enumerate(zip(weights, prototypes))], reduction)
+
+
+def _balanced_supcon(z, y, prototypes, temperature):
+    owner = torch.cat([y, torch.arange(len(prototypes), device=y.device)])               # class of each contrast
+    similarity = z @ torch.cat([z, prototypes]).T / temperature                          # [N, N + classes]
+    other = torch.ones_like(similarity, dtype=torch.bool).fill_diagonal_(False) & (owner >= 0)
+    positive = other & (y[:, None] == owner)
+    members = (1 + _members(y, len(prototypes)).sum(0))[owner.clamp(min=0)] - (y[:, None] == owner).to(z.dtype)   # but the anchor
+    denominator = _logsumexp(similarity - members.clamp(min=1).log(), other)
+    return _anchor_means(denominator - similarity, positive).sum() / (y >= 0).sum().clamp(min=1)
+
+
+def _members(y, classes):
+    """1 where sample n is of class c, else 0, [N, classes]; unknown labels are of none."""
+    return F.one_hot(y.clamp(min=0), classes) * (y >= 0)[:, None]
+
+
+def level_restricted_loss(embeddings, labels, prototypes, temperature=0.1, reduction="sum", hyperbolic=False):
+    """Level-restricted contrastive learning (arXiv 2606.21838) with a learnable prototype per class in the text's place (ours).
+
+    Per level, over the classes K that occur in the batch: cross-entropy of each sample over the prototypes of K, plus, for
+    each class of K, the mean over its samples of cross-entropy over the batch; mean over levels. Contrast never crosses levels.
+
+    Args:
+        prototypes: L tensors [classes of the level, D]; others and errors as masked_hierarchical_loss.
+        hyperbolic: logits are -distance / t in the Lorentz model (curvature 1, exponential map at the origin of
+            embedding / sqrt(D)) instead of cosine / t.
+    """
+    _require_levels(embeddings, labels)
+    _, y = _flat(embeddings, labels, temperature)
+    z = embeddings.flatten(0, -2)
+    z = z if z.dtype == torch.float64 else z.float()
+    closeness = _lorentz_closeness if hyperbolic else (lambda a, b: F.normalize(a, dim=1) @ F.normalize(b, dim=1).T)
+    terms = []
+    for level, nodes in enumerate(prototypes):
+        member = _members(y[:, level], len(nodes))
+        count, known = member.sum(0), member.sum(1) > 0
+        logits = closeness(z, nodes.to(z.dtype)) / temperature                           # [samples, classes]
+        to_nodes = (_logsumexp(logits, (count > 0)[None]) - logits) * member
+        to_images = (_logsumexp(logits.T, known[None]).T - logits) * member / count.clamp(min=1)
+        terms.append((to_nodes.sum() / known.sum().clamp(min=1) + to_images.sum() / (count > 0).sum().clamp(min=1)) / len(prototypes))
+    return _reduce_terms(terms, reduction)
+
+
+def _lorentz_closeness(a, b):
+    """Minus the distance of points [N, D] and [M, D], given in the tangent space at the origin, in the Lorentz model."""
+    points = []
+    for tangent in (a, b):
+        tangent = tangent / tangent.shape[1] ** 0.5
+        norm = tangent.norm(dim=1, keepdim=True).clamp(1e-6, 10)
+        points.append((norm.cosh(), norm.sinh() * F.normalize(tangent, dim=1)))
+    (time_a, space_a), (time_b, space_b) = points
+    return -torch.acosh((time_a @ time_b.T - space_a @ space_b.T).clamp(min=1 + 1e-6))
+
+
+def _reduce_terms(terms, reduction):
+    return torch.stack(terms) if reduction == "none" else torch.stack(terms).sum()
+
+
+class PrototypeLoss(nn.Module):
+    """A loss with a learnable prototype per class of each level; called as the losses above."""
+
+    def __init__(self, dim, class_counts):
+        super().__init__()
+        self.prototypes = nn.ParameterList(torch.randn(count, dim) for count in class_counts)
+
+    def forward(self, embeddings, labels, temperature=0.1, reduction="sum"):
+        return self.loss(embeddings, labels, list(self.prototypes), temperature, reduction)
+
+
+class BHCL(PrototypeLoss):
+    """bhcl_loss with its prototypes."""
+    loss = staticmethod(bhcl_loss)
+
+
+class LevelRestricted(PrototypeLoss):
+    """level_restricted_loss with its prototypes."""
+    loss = staticmethod(level_restricted_loss)
+
+
+class LevelRestrictedHyperbolic(PrototypeLoss):
+    """level_restricted_loss(hyperbolic=True) with its prototypes."""
+    loss = staticmethod(partial(level_restricted_loss, hyperbolic=True))
+
+
+class PerLevelHeads(nn.Module):
+    """MLCL (arXiv 2502.02202): a projection head per level on the encoder's features, SupCon on each. The control that masks
+    have to beat. One temperature for all levels, as for every method here."""
+
+    def __init__(self, dim, class_counts, projected=128):
+        super().__init__()
+        self.heads = nn.ModuleList(projection_head(dim, projected) for _ in class_counts)
+
+    def forward(self, embeddings, labels, temperature=0.1, reduction="sum"):
+        """embeddings: the encoder's features [B, F] or [B, V, F]; labels int [B, L] -> sum over levels, or its L terms."""
+        _require_levels(embeddings, labels)
+        flat = embeddings.flatten(0, -2)
+        pairs = [_pairs(head(flat).unflatten(0, embeddings.shape[:-1]), labels[:, level], temperature)
+                 for level, head in enumerate(self.heads)]
+        return _reduce(torch.stack([_level_mean(-log_p, positive) for log_p, positive in pairs]), pairs, reduction)
 
 
 class CrossEntropyHeads(nn.Module):

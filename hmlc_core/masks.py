@@ -131,6 +131,12 @@ def sign_masks(embeddings, levels):
     return _partition(levels - 1 - above.sum(-1), levels, embeddings)
 
 
+def rectified_masks(embeddings, levels):
+    """Control: every level sees the same coordinates, each sample's positive ones. As `sign` it makes what the loss sees
+    non-negative, but divides nothing between the levels; so what both gain, no identified feature has gained."""
+    return (embeddings > 0).to(embeddings.dtype).expand(levels, *embeddings.shape)
+
+
 def _partition(level, levels, embeddings):
     """level index [D] or [B, D] of each coordinate -> 0/1 masks [levels, B, D]."""
     masks = torch.nn.functional.one_hot(level, levels).movedim(-1, 0).to(embeddings.dtype)

@@ -48,7 +48,7 @@ PROFILES = {
 
 # What differs for another data set; names with something behind them ("cifar100_swapped") have the same.
 _CIFAR = dict(canvas=32, train_size=50000, test_size=10000, encoder="small_resnet", augmentation="crop_flip_jitter",
-              batch_size=512, epochs=4)
+              batch_size=512, epochs=6)
 _MODELNET = dict(canvas=48, encoder="small_resnet", augmentation="crop_flip_jitter", batch_size=256, epochs=6)
 _SUPCON = dict(optimizer="sgd", learning_rate=0.5, batch_size=1024)       # SupCon's recipe; HMCE's has batch 512
 CHANGES = {
@@ -83,12 +83,16 @@ class Plan(NamedTuple):
 
 
 MAIN_METHODS = ("hmce_paper", "shared", "split", "g_hmlc", "a_hmlc")
-BASELINES = ("cross_entropy", "supcon", "hmce_released", "sign", "random", "g_hmlc_batch")
-TABLE1_METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split", "sign", "g_hmlc", "a_hmlc")
+BASELINES = ("cross_entropy", "supcon", "hmce_released", "sign", "rectified", "random", "g_hmlc_batch")
+PEERS = ("heads", "rince", "bhcl", "level_restricted", "level_restricted_hyperbolic")
+TABLE1_METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split", "sign", "rectified", "g_hmlc", "a_hmlc")
 ORDER_METHODS = ("hmce_paper", "g_hmlc", "a_hmlc")
+BUDGETS = (2, 4)            # epochs of further runs on CIFAR-100, fewer than the profile's
+BUDGET_METHODS = ("cross_entropy", "hmce_paper", "shared", "rectified", "g_hmlc", "a_hmlc")
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), further controls", "order": "levels in swapped order",
-          "ablation": "projection head without BatchNorm", **{name: "Table 1" for name in TABLE1}}
+          "peers": "MLCL, RINCE, BHCL, level-restricted", "ablation": "projection head without BatchNorm",
+          **{name: "Table 1" for name in TABLE1}, "budget": "CIFAR-100 with fewer epochs"}
 
 
 def planned_runs(profile, extras=(), dataset=None):
@@ -102,11 +106,14 @@ def planned_runs(profile, extras=(), dataset=None):
     unknown = set(extras) - set(EXTRAS)
     if unknown:
         raise ValueError(f"unknown extra {', '.join(sorted(unknown))}: choose from {', '.join(EXTRAS)}")
-    chosen = [("hierarchical_mnist", method, {}) for method in MAIN_METHODS + (BASELINES if "baselines" in extras else ())]
+    methods = MAIN_METHODS + (BASELINES if "baselines" in extras else ()) + (PEERS if "peers" in extras else ())
+    chosen = [("hierarchical_mnist", method, {}) for method in methods]
     if "ablation" in extras:
         chosen += [("hierarchical_mnist", "shared", {"head_batch_norm": False})]
     if "order" in extras:
         chosen += [("hierarchical_mnist_swapped", method, {}) for method in ORDER_METHODS]
     chosen += [(dataset, method, {}) for dataset in TABLE1 if dataset in extras for method in TABLE1_METHODS]
+    if "budget" in extras:
+        chosen += [("cifar100", method, {"epochs": epochs}) for epochs in BUDGETS for method in BUDGET_METHODS]
     return [Plan(name, method, replace(get(profile, name), **changes), seed) for seed in get(profile).seeds
             for name, method, changes in chosen if dataset in (None, name.removesuffix("_swapped"))]

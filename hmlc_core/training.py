@@ -35,10 +35,16 @@ METHODS = {
     "shared": Method(masks.shared_masks, losses.masked_hierarchical_loss),
     "split": Method(masks.split_masks, losses.masked_hierarchical_loss),
     "sign": Method(masks.sign_masks, losses.masked_hierarchical_loss),
+    "rectified": Method(masks.rectified_masks, losses.masked_hierarchical_loss),
     "random": Method(masks.random_masks, losses.masked_hierarchical_loss),
     "g_hmlc": Method(masks.gmm_masks, losses.masked_hierarchical_loss),
     "g_hmlc_batch": Method(partial(masks.gmm_masks, scope="batch"), losses.masked_hierarchical_loss),
     "a_hmlc": Method(masks.AttentionMasks, losses.masked_hierarchical_loss),
+    "heads": Method(None, losses.PerLevelHeads, projected=False),
+    "rince": Method(None, losses.rince_loss),
+    "bhcl": Method(None, losses.BHCL),
+    "level_restricted": Method(None, losses.LevelRestricted),
+    "level_restricted_hyperbolic": Method(None, losses.LevelRestrictedHyperbolic),
 }
 
 
@@ -105,8 +111,10 @@ class Run:
 
     @property
     def label(self):
-        """The method's name in result files."""
-        return self.method + ("" if self.profile.head_batch_norm else "_without_batchnorm")
+        """The method's name in result files; "@4" behind it for 4 epochs where the profile has another number."""
+        usual = profiles.get(self.profile.name, self.dataset.name).epochs
+        return (self.method + ("" if self.profile.head_batch_norm else "_without_batchnorm") +
+                ("" if self.profile.epochs == usual else f"@{self.profile.epochs}"))
 
     @property
     def seconds(self):

@@ -30,7 +30,7 @@ def test_linear_predictions_equal_scikit_learn():
     (x, y), (x_test, _) = clusters(noise=3.0), clusters(noise=3.0, seed=1)
     scaler = StandardScaler().fit(x)
     theirs = LogisticRegression(C=1 / (1e-4 * len(x)), max_iter=10000).fit(scaler.transform(x), y).predict(scaler.transform(x_test))
-    assert (evaluation.linear_predictions(x, y, x_test, 3).numpy() == theirs).mean() > 0.99
+    assert (evaluation.linear_logits(x, y, x_test, 3).argmax(1).numpy() == theirs).mean() > 0.99
 
 
 def test_unknown_labels_and_constant_features_do_no_harm():
@@ -38,7 +38,7 @@ def test_unknown_labels_and_constant_features_do_no_harm():
     y = y.clone()
     y[::4] = -1
     x, x_test = (torch.cat([part, torch.ones(len(part), 1)], 1) for part in (x, x_test))
-    for predict in (lambda: evaluation.linear_predictions(x, y, x_test, 3), lambda: evaluation.knn_predictions(x, y[:, None], x_test, [3])[:, 0]):
+    for predict in (lambda: evaluation.linear_logits(x, y, x_test, 3).argmax(1), lambda: evaluation.knn_predictions(x, y[:, None], x_test, [3])[:, 0]):
         assert evaluation.accuracy(predict(), y_test) == 1.0
 
 
@@ -58,6 +58,47 @@ def test_knn_equals_scikit_learn_at_every_level():
     ours = evaluation.knn_predictions(x, labels, x_test, [2, 3])
     for level in (0, 1):
         assert np.array_equal(ours[:, level], theirs.fit(x, labels[:, level]).predict(x_test))
+
+
+# A tree by hand: animals (cat, dog), things (cup); leaves numbered 0, 1, 2.
+PATHS = torch.tensor([[0, 0], [0, 1], [1, 2]])
+
+
+def test_top_down_decoding_follows_the_first_level():
+    top = torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]])
+    leaf = torch.tensor([[0.0, 1.0, 9.0], [3.0, 1.0, 0.0], [9.0, 9.0, 0.0]])
+    assert evaluation.top_down([top, leaf], PATHS).tolist() == [[0, 1], [0, 0], [1, 2]]
+    assert torch.stack([top.argmax(1), leaf.argmax(1)], 1).tolist() == [[0, 2], [0, 0], [1, 0]]       # without the tree
+
+
+def test_path_metrics_by_hand():
+    labels = torch.tensor([[0, 0], [0, 1], [1, 2], [0, 0], [-1, 1]])
+    independent = torch.tensor([[0, 0], [0, 2], [1, 2], [1, 2], [0, 1]])       # right, no such path, right, all wrong, left out
+    decoded = torch.tensor([[0, 0], [0, 0], [1, 2], [1, 2], [0, 1]])
+    metrics = evaluation.path_metrics(independent, decoded, labels, PATHS)
+    assert metrics == pytest.approx({"fpa": 2 / 4, "tice": 1 / 4, "nlca": (2 + 1 + 2 + 0) / 8, "mistake_severity": (1 + 2) / 2})
+    assert evaluation.path_metrics(independent[:1], decoded[:1], labels[:1], PATHS) == {"fpa": 1, "tice": 0, "nlca": 1}
+    assert evaluation.path_metrics(independent, decoded, torch.full_like(labels, -1), PATHS) == {}
+
+
+def test_full_path_accuracy_is_bounded_by_the_leaf():
+    generator = torch.Generator().manual_seed(0)
+    labels = PATHS[torch.randint(3, (200,), generator=generator)]
+    logits = [torch.randn(200, k, generator=generator) + 2 * torch.nn.functional.one_hot(y, k) for k, y in zip((2, 3), labels.T)]
+    independent = torch.stack([x.argmax(1) for x in logits], 1)
+    metrics = evaluation.path_metrics(independent, evaluation.top_down(logits, PATHS), labels, PATHS)
+    assert metrics["fpa"] <= evaluation.accuracy(independent[:, 1], labels[:, 1]) and 0 < metrics["tice"] < 1
+
+
+def test_class_accuracies_by_hand():
+    found = evaluation.class_accuracies(torch.tensor([0, 1, 1, 1, 5]), torch.tensor([0, 0, 1, 1, -1]))
+    assert found == [0.5, 1.0]
+
+
+def test_clusters_that_are_classes_agree_with_them():
+    tight, y = clusters(noise=0.05)
+    assert evaluation.cluster_agreement(tight, y) == pytest.approx(1)
+    assert evaluation.cluster_agreement(tight, y[torch.randperm(300)]) < 0.1
 
 
 def test_spectrum_statistics_in_closed_form():
@@ -109,7 +150,8 @@ def test_rows_of_a_run(smoke_run):
     found = {(row["level"], row["metric"]) for row in rows}
     per_level = {(level, metric) for level in ("central", "subsidiary")
                  for metric in ("linear_accuracy", "knn_accuracy", "embedding_knn_accuracy", "silhouette")}
-    assert found == per_level | {("all", "explained_variance"), ("all", "effective_rank")}
+    per_level |= {(level, metric) for level in ("central", "subsidiary") for metric in ("nmi", "worst_class_accuracy", "top_down_accuracy")}
+    assert found == per_level | {("all", metric) for metric in ("explained_variance", "effective_rank", "fpa", "tice", "nlca", "mistake_severity")}
     value = {(row["level"], row["metric"]): row["value"] for row in rows}
     assert value["central", "linear_accuracy"] > 0.3          # chance is 0.1
     assert all(row["config_hash"] == smoke_run.config_hash and row["seed"] == 0 and row["method"] == "split" and

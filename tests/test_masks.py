@@ -83,6 +83,7 @@ def test_controls():
     assert torch.equal(random, masks.random_masks(2 * z, 2)) and random.sum(2)[0, 0] == 5
     assert not torch.equal(random, masks.split_masks(z, 2))
     assert torch.equal(masks.sign_masks(z, 2)[0], (z > 0).double())
+    assert torch.equal(masks.rectified_masks(z, 3), (z > 0).double().expand(3, 4, 10))
     share = masks.sign_masks(embeddings(100, 600), 3).mean((1, 2))
     assert share.tolist() == pytest.approx([1 / 3] * 3, abs=0.02)
 

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hmlc_core import augment, files, masks, losses, models, profiles, training
@@ -228,7 +229,7 @@ def test_forward_on_cuda_in_fake_tensor_mode(method, encoder):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_whole_step_on_meta_device(method):
-    profile = dataclasses.replace(profiles.get("gpu"), encoder="resnet50")
+    profile = dataclasses.replace(profiles.get("gpu"), encoder="resnet50_cifar")
     with torch.device("meta"):
         model = Model(METHODS[method], profile, 3, [5, 7, 9])
         views, labels = torch.zeros(6, 2, 3, 64, 64), torch.zeros(6, 3, dtype=torch.long)
@@ -239,11 +240,29 @@ def test_whole_step_on_meta_device(method):
     assert terms.is_meta and all(p.grad is not None for p in model.encoder.parameters())
 
 
-def test_encoders_have_the_width_they_state():
+def test_encoders_have_the_width_they_state(monkeypatch):
+    untrained = torchvision.models.resnet50
+    monkeypatch.setattr(torchvision.models, "resnet50", lambda weights: untrained())        # no download
     for name, (build, width) in models.ENCODERS.items():
         assert build(1).eval()(torch.zeros(2, 1, 64, 64)).shape == (2, width), name
     with pytest.raises(ValueError, match="unknown encoder 'vgg': choose from"):
         models.build_encoder("vgg", 3)
+
+
+def test_pretrained_resnet_trains_its_last_two_stages_only(monkeypatch):
+    untrained = torchvision.models.resnet50
+    monkeypatch.setattr(torchvision.models, "resnet50", lambda weights: untrained())
+    net = models.PretrainedResNet50()
+    assert {name.split(".")[1] for name, p in net.named_parameters() if p.requires_grad} == {"layer3", "layer4"}
+
+
+def test_sgd_and_other_epochs_are_settings(fit):
+    run = fit("split", dataclasses.replace(TINY, optimizer="sgd", learning_rate=0.1))
+    assert np.isfinite(run.history[-1]["loss"]) and run.config_hash != fit("split").config_hash
+    cpu = profiles.get("cpu", "cifar100")
+    labels = [dataclasses.replace(run, profile=dataclasses.replace(cpu, name="cpu", epochs=epochs, head_batch_norm=norm)).label
+              for epochs, norm in ((profiles.get("cpu", run.dataset.name).epochs, True), (2, True), (2, False))]
+    assert labels == ["split", "split@2", "split_without_batchnorm@2"]
 
 
 def test_projection_head_is_normalised_by_batchnorm():
