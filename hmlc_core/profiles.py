@@ -74,6 +74,13 @@ def get(profile, dataset="hierarchical_mnist"):
     return replace(PROFILES[profile], **(changes[0] if changes else {}))
 
 
+def run_label(method, profile, dataset):
+    """A method's name in result files: with "_without_batchnorm" behind it, or "@4" for 4 epochs where the profile of that name
+    has another number."""
+    usual = get(profile.name, dataset).epochs
+    return method + ("" if profile.head_batch_norm else "_without_batchnorm") + ("" if profile.epochs == usual else f"@{profile.epochs}")
+
+
 class Plan(NamedTuple):
     """One training run: the arguments of training.pretrain."""
     dataset: str

@@ -111,10 +111,8 @@ class Run:
 
     @property
     def label(self):
-        """The method's name in result files; "@4" behind it for 4 epochs where the profile has another number."""
-        usual = profiles.get(self.profile.name, self.dataset.name).epochs
-        return (self.method + ("" if self.profile.head_batch_norm else "_without_batchnorm") +
-                ("" if self.profile.epochs == usual else f"@{self.profile.epochs}"))
+        """The method's name in result files."""
+        return profiles.run_label(self.method, self.profile, self.dataset.name)
 
     @property
     def seconds(self):

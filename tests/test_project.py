@@ -156,7 +156,7 @@ def test_lock_satisfies_the_dependencies():
 def test_reference_holds_the_planned_runs_from_committed_code():
     from hmlc_core import profiles, results
     reference = results.read(ROOT / "data" / "reference" / "cpu.csv")
-    label = lambda p: (p.dataset, p.method + ("" if p.profile.head_batch_norm else "_without_batchnorm"), p.seed)
+    label = lambda p: (p.dataset, profiles.run_label(p.method, p.profile, p.dataset), p.seed)
     have = set(zip(reference.dataset, reference.method, reference.seed))
     assert {label(p) for p in profiles.planned_runs("cpu")} <= have
     assert have <= {label(p) for p in profiles.planned_runs("cpu", list(profiles.EXTRAS))}
@@ -168,6 +168,16 @@ def test_check_without_a_reference_stops_before_the_run(monkeypatch):
     monkeypatch.setattr("sys.argv", ["run_all.sh", "--profile", "smoke", "--check"])
     with pytest.raises(SystemExit, match="no .*smoke.csv to compare with"):
         run.main()
+
+
+def test_readme_tables_are_those_of_the_reference(workspace):
+    made = run_all(workspace, "--profile", "cpu", "--only", "06")
+    assert made.returncode == 0, made.stderr[-3000:]
+    tables = "\n".join(path.read_text() for path in (workspace / "figures" / "cpu").glob("*.md")).replace(" *(recorded)*", "")
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("|") and "±" in line]
+    assert len(rows) > 10
+    for row in rows:
+        assert row in tables, row
 
 
 def test_readme_example_runs_and_its_pictures_are_there():
