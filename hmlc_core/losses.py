@@ -9,9 +9,12 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from hmlc_core.checks import require, require_embeddings
 from hmlc_core.models import projection_head
+
+CHUNK = 4096        # rows of similarities at a time
 
 
 def supcon_loss(embeddings, labels, temperature=0.1, reduction="mean"):
@@ -27,26 +30,56 @@ def supcon_loss(embeddings, labels, temperature=0.1, reduction="mean"):
     Raises:
         ValueError: temperature <= 0, shapes that do not fit, NaN, or no positive pair in the whole batch.
     """
-    log_probability, positive = _pairs(embeddings, labels, temperature)
-    require(positive.any(), "no two samples of the batch share a label: there is no positive pair. "
-                            "Use larger batches, or two views of each sample ([B, 2, D])")
-    per_anchor = _anchor_means(-log_probability, positive)
-    if reduction == "none":
-        return per_anchor.view(embeddings.shape[:-1])
-    return per_anchor.sum() / positive.any(1).sum()
+    losses, has_positive = _anchor_losses(embeddings, labels, temperature)
+    require(has_positive.any(), "no two samples of the batch share a label: there is no positive pair. "
+                                "Use larger batches, or two views of each sample ([B, 2, D])")
+    return losses.view(embeddings.shape[:-1]) if reduction == "none" else _mean(losses, has_positive)
 
 
-def _pairs(embeddings, labels, temperature):
-    """log softmax over the contrast of each anchor [N, N] and which pairs are positive [N, N]; N = B or B * V."""
+def _anchor_losses(embeddings, labels, temperature):
+    """SupCon's loss of each anchor [N] and whether it has a positive [N]; N = B or B * V.
+
+    The positives enter through the sum of each class's embeddings, so no N x N matrix says which pairs are positive.
+    """
     require_embeddings(embeddings, dims=(2, 3))
     require(labels.shape == embeddings.shape[:1] and not labels.is_floating_point(),
             f"labels must be integers [{len(embeddings)}] for embeddings {list(embeddings.shape)}, "
             f"not {labels.dtype} {list(labels.shape)}")
     z, y = _flat(embeddings, labels, temperature)
-    contrast = _others(y) & (y >= 0)
-    similarity = z @ z.T / temperature
-    log_probability = similarity - _logsumexp(similarity, contrast)
-    return log_probability, contrast & (y[:, None] == y)
+    known, group = y >= 0, _groups(y)
+    ones_and_z = torch.cat([torch.ones_like(z[:, :1]), z], 1)
+    sums = torch.zeros_like(ones_and_z).index_add(0, group, ones_and_z)[group] - ones_and_z          # of the anchor's positives
+    positives = torch.where(known, sums[:, 0], 0)
+    losses = _contrast(z, known, temperature) - (z * sums[:, 1:]).sum(1) / temperature / positives.clamp(min=1)
+    return torch.where(positives > 0, losses, 0), positives > 0
+
+
+def _groups(y):
+    """A number 0, 1, ... for each sample [N], the same for samples with the same label."""
+    ordered, index = y.sort()
+    group = F.pad((ordered[1:] != ordered[:-1]).long().cumsum(0), (1, 0))
+    return torch.empty_like(index).scatter_(0, index, group)
+
+
+def _contrast(z, known, temperature):
+    """log of the sum of exp(z_i.z_a / t) over all other known samples a, [N]; with memory for CHUNK x N similarities only."""
+    if len(z) <= CHUNK:
+        return _contrast_of(z, z, known, temperature, 0)
+    return torch.cat([checkpoint(_contrast_of, z[start:start + CHUNK], z, known, temperature, start, use_reentrant=False)
+                      for start in range(0, len(z), CHUNK)])
+
+
+def _contrast_of(rows, z, known, temperature, start):
+    """The same for the rows start, start + 1, ... of z."""
+    nothing = torch.finfo(z.dtype).min / 2          # not -inf, whose gradient would be NaN
+    similarity = torch.addmm(z.new_zeros(len(z)).masked_fill(~known, nothing), rows, z.T, alpha=1 / temperature)
+    similarity.diagonal(start).fill_(nothing)
+    return similarity.logsumexp(1)
+
+
+def _mean(losses, has_positive):
+    """Mean over the anchors that have a positive; 0 if none has."""
+    return losses.sum() / has_positive.sum().clamp(min=1)
 
 
 def _flat(embeddings, labels, temperature):
@@ -92,8 +125,8 @@ def masked_hierarchical_loss(embeddings, labels, masks, temperature=0.1, level_w
     levels = labels.shape[1]
     require(masks.shape == (levels, *embeddings.shape), f"masks must be {[levels, *embeddings.shape]}, not {list(masks.shape)}")
     weights = _level_weights(level_weights, embeddings, levels)
-    pairs = [_pairs(embeddings * mask, labels[:, h], temperature) for h, mask in enumerate(masks)]
-    return _reduce(weights * torch.stack([_level_mean(-log_p, positive) for log_p, positive in pairs]), pairs, reduction)
+    found = [_anchor_losses(embeddings * mask, labels[:, h], temperature) for h, mask in enumerate(masks)]
+    return _reduce(weights * torch.stack([_mean(*level) for level in found]), found, reduction)
 
 
 def _level_weights(weights, embeddings, levels):
@@ -102,15 +135,11 @@ def _level_weights(weights, embeddings, levels):
     return weights
 
 
-def _level_mean(pair_losses, positive):
-    """Mean over the anchors that have a positive; 0 if none has."""
-    return _anchor_means(pair_losses, positive).sum() / positive.any(1).sum().clamp(min=1)
-
-
-def _reduce(level_losses, pairs, reduction):
-    require(torch.stack([positive.any() for _, positive in pairs]).any(),
+def _reduce(terms, found, reduction):
+    """Sum of the levels' terms; found: (..., has_positive) of each level."""
+    require(torch.stack([has_positive.any() for _, has_positive in found]).any(),
             "no two samples of the batch share a label at any level: there is no positive pair")
-    return level_losses if reduction == "none" else level_losses.sum()
+    return terms if reduction == "none" else terms.sum()
 
 
 def hmce_loss(embeddings, labels, temperature=0.1, variant="paper", reduction="sum"):
@@ -134,13 +163,29 @@ def hmce_loss(embeddings, labels, temperature=0.1, variant="paper", reduction="s
     if variant == "released":
         return _hmce_released(embeddings, labels, temperature, reduction)
     levels = labels.shape[1]
-    pairs = [_pairs(embeddings, column, temperature) for column in labels.T]
-    terms, bound = [], torch.zeros((), device=embeddings.device)
-    for distance, (log_p, positive) in enumerate(reversed(pairs)):
+    z, y = _flat(embeddings, labels, temperature)
+    similarity = z @ z.T / temperature
+    terms, found, bound = [], [], torch.zeros((), device=z.device)
+    for distance, label in enumerate(reversed(y.T)):
+        pairs, positive = pair_losses(similarity, label)
         weight = math.exp(1 / (1 + distance)) / levels
-        terms.append(weight * _level_mean(torch.maximum(-log_p, bound), positive))
-        bound = torch.where(positive, -log_p, 0).amax()
-    return _reduce(torch.stack(terms[::-1]), pairs, reduction)
+        found.append((None, positive.any(1)))
+        terms.append(weight * _mean(_anchor_means(torch.maximum(pairs, bound), positive), found[-1][1]))
+        bound = torch.where(positive, pairs, 0).amax()
+    return _reduce(torch.stack(terms[::-1]), found, reduction)
+
+
+def pair_losses(similarity, labels):
+    """-log of softmax(similarity) over each anchor's contrast, the other samples with known label.
+
+    Args:
+        similarity: [N, N], already divided by the temperature; labels: int [N].
+
+    Returns:
+        Loss of each pair [N, N], and which pairs are positive, bool [N, N].
+    """
+    contrast = _others(labels) & (labels >= 0)
+    return _logsumexp(similarity, contrast) - similarity, contrast & (labels[:, None] == labels)
 
 
 def _hmce_released(embeddings, labels, temperature, reduction):
@@ -148,16 +193,16 @@ def _hmce_released(embeddings, labels, temperature, reduction):
     require(levels > 1, "variant='released' needs an image id as last column of labels, so at least two columns")
     index = torch.arange(len(labels), device=labels.device)
     active = torch.ones_like(index, dtype=torch.bool)      # the batch as it shrinks; the others are left out as unknown
-    terms, pairs, bound = [], [], torch.zeros((), device=embeddings.device)
+    terms, found, bound = [], [], torch.zeros((), device=embeddings.device)
     for dropped in range(1, levels):
         kept = labels[:, :levels - dropped]
         first = (kept[:, None] == kept).all(2).int().argmax(1)      # first sample with the same tuple
         group = torch.where(active & (kept >= 0).all(1), first, -1)
-        pairs.append(_pairs(embeddings, group, temperature))
-        bound = torch.maximum(bound, _level_mean(-pairs[-1][0], pairs[-1][1]) * temperature / 0.07)
+        found.append(_anchor_losses(embeddings, group, temperature))
+        bound = torch.maximum(bound, _mean(*found[-1]) * temperature / 0.07)
         terms.append(math.exp(1 / dropped) / levels * bound)
         active = active & (first == index)
-    return _reduce(torch.stack(terms[::-1]), pairs, reduction)
+    return _reduce(torch.stack(terms[::-1]), found, reduction)
 
 
 def finest_supcon_loss(embeddings, labels, temperature=0.1, reduction="sum"):
@@ -186,18 +231,17 @@ def rince_loss(embeddings, labels, temperature=0.1, reduction="sum"):
     _require_levels(embeddings, labels)
     z, y = _flat(embeddings, labels, temperature)
     levels = labels.shape[1]
-    terms, pairs, left = [], [], _others(y)
+    terms, found, left = [], [], _others(y)
     for rank in range(levels):
         label = y[:, levels - 1 - rank]
         left = left & (label >= 0)
         positive = left & (label[:, None] == label)
         similarity = z @ z.T / (temperature * (1 + 5 * rank / max(levels - 1, 1)))
-        losses = _logsumexp(similarity, left) - _logsumexp(similarity, positive)
-        has = positive.any(1)
-        terms.append(torch.where(has, losses[:, 0], 0).sum() / has.sum().clamp(min=1))
-        pairs.append((None, positive))
+        losses = (_logsumexp(similarity, left) - _logsumexp(similarity, positive))[:, 0]
+        found.append((None, positive.any(1)))
+        terms.append(_mean(torch.where(found[-1][1], losses, 0), found[-1][1]))
         left = left & ~positive
-    return _reduce(torch.stack(terms[::-1]), pairs, reduction)
+    return _reduce(torch.stack(terms[::-1]), found, reduction)
 
 
 def bhcl_loss(embeddings, labels, prototypes, temperature=0.1, reduction="sum"):
@@ -312,9 +356,9 @@ class PerLevelHeads(nn.Module):
         """embeddings: the encoder's features [B, F] or [B, V, F]; labels int [B, L] -> sum over levels, or its L terms."""
         _require_levels(embeddings, labels)
         flat = embeddings.flatten(0, -2)
-        pairs = [_pairs(head(flat).unflatten(0, embeddings.shape[:-1]), labels[:, level], temperature)
+        found = [_anchor_losses(head(flat).unflatten(0, embeddings.shape[:-1]), labels[:, level], temperature)
                  for level, head in enumerate(self.heads)]
-        return _reduce(torch.stack([_level_mean(-log_p, positive) for log_p, positive in pairs]), pairs, reduction)
+        return _reduce(torch.stack([_mean(*level) for level in found]), found, reduction)
 
 
 class CrossEntropyHeads(nn.Module):

@@ -59,26 +59,23 @@ def _mixture_labels(items, components, iterations):
     start = items.sum(2).argsort(1).argsort(1) * components // items.shape[1]
     responsibility = (start[:, None] == torch.arange(components, device=items.device)[:, None]).to(items.dtype)  # [G, K, D]
     floor = 1e-6 * items.var(1, correction=0).amax(1)[:, None, None].clamp(min=1e-12)
+    powers = torch.cat([items.square(), items, torch.ones_like(items[:, :, :1])], 2)                # [G, D, 2F + 1]
     for _ in range(iterations):
-        weight, mean, variance = _maximise(items, responsibility, floor)
-        density = _log_density(items, weight, mean, variance)
+        mean, coefficients = _maximise(responsibility @ powers, floor, items.shape[2])
+        density = coefficients @ powers.mT
         responsibility = density.softmax(1)
     order = mean.sum(2).argsort(1, descending=True)                                                 # [G, K]
     return density.gather(1, order[:, :, None].expand_as(density)).argmax(1)
 
 
-def _maximise(items, responsibility, floor):
-    """M step: weights [G, K], means and variances [G, K, F]."""
-    total = responsibility.sum(2).clamp(min=1e-10)
-    mean = responsibility @ items / total[:, :, None]
-    variance = (responsibility @ items.square() / total[:, :, None] - mean.square()).clamp(min=0) + floor
-    return total / items.shape[1], mean, variance
-
-
-def _log_density(items, weight, mean, variance):
-    """[G, K, D] log of weight times Gaussian density, up to a constant."""
-    distance = (1 / variance) @ items.square().mT - 2 * (mean / variance) @ items.mT + (mean.square() / variance).sum(2)[:, :, None]
-    return (weight.log() - 0.5 * variance.log().sum(2))[:, :, None] - 0.5 * distance
+def _maximise(moments, floor, features):
+    """M step, from the responsibilities' sums of x^2, x and 1, [G, K, 2F + 1]: means [G, K, F], and the coefficients of
+    x^2, x and 1 in log(weight * density) up to a constant, [G, K, 2F + 1]."""
+    total = moments[:, :, -1:].clamp(min=1e-10)
+    square, mean = (moments[:, :, :-1] / total).split(features, 2)
+    variance = (square - mean.square()).clamp(min=0) + floor
+    constant = total.log() - 0.5 * (variance.log() + mean.square() / variance).sum(2, keepdim=True)
+    return mean, torch.cat([-0.5 / variance, mean / variance, constant], 2)
 
 
 class AttentionMasks(nn.Module):

@@ -105,7 +105,7 @@ def projection_head(features, dim, batch_norm=True):
     """features [B, F] -> embedding z [B, dim]: Linear, BatchNorm, ReLU, Linear, BatchNorm without affine.
 
     Without the BatchNorms (batch_norm=False) the part of the embedding that should tell level 2 collapses on
-    hierarchical MNIST and its loss never leaves log(batch size): see notebook 03. The head is ours; the paper's is
+    hierarchical MNIST and its loss never leaves log(batch size): see notebook 04. The head is ours; the paper's is
     not known to us.
     """
     if not batch_norm:

@@ -355,3 +355,41 @@ def test_hyperbolic_loss_is_finite_for_equal_far_and_zero_points():
     loss = losses.level_restricted_loss(z, torch.tensor([[0], [1], [1], [0]]), prototypes, hyperbolic=True)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(z.grad).all()
+
+
+# ---------------------------------------------------------------- large batches
+
+@pytest.mark.parametrize("chunk", [1, 5, 12, 23, 24, 4096])
+def test_chunks_change_neither_loss_nor_gradient(chunk, batch, monkeypatch):
+    z, labels = batch
+    views = torch.stack([z, z.flip(1)], 1)
+    labels = labels.clone()
+    labels[4, 1] = -1
+    found = []
+    for size in (4096, chunk):
+        monkeypatch.setattr(losses, "CHUNK", size)
+        x = views.clone().requires_grad_()
+        loss = losses.masked_hierarchical_loss(x, labels, masks.sign_masks(x.flatten(0, 1), 2).unflatten(1, x.shape[:2]), 0.2)
+        loss.backward()
+        found.append((loss.item(), x.grad))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-12) and torch.allclose(found[1][1], found[0][1], atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_low_precision_embeddings_are_compared_in_float32(dtype, batch):
+    z, labels = batch[0].to(dtype), batch[1]
+    for loss in (lambda x: losses.supcon_loss(x, labels[:, 0], 0.05), lambda x: losses.hmce_loss(x, labels, 0.05),
+                 lambda x: losses.rince_loss(x, labels, 0.05)):
+        assert loss(z).dtype == torch.float32 and loss(z).item() == pytest.approx(loss(z.float()).item())
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 31])
+def test_small_and_prime_batches(n):
+    z = torch.randn(n, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
+    labels = torch.arange(n) % 2 if n > 2 else torch.zeros(2, dtype=torch.long)
+    assert losses.supcon_loss(z, labels, 0.3).item() == pytest.approx(naive_supcon(z, labels, 0.3), rel=1e-10)
+
+
+def test_one_sample_with_two_views():
+    views = torch.randn(1, 2, 5)
+    assert losses.supcon_loss(views, torch.tensor([3])).item() == pytest.approx(0, abs=1e-6)      # nothing to tell it from
