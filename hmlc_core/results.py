@@ -30,11 +30,11 @@ def device_name(device):
 
 
 def commit():
-    """Short hash of the project's commit, "+" behind it if files have changed since, "unknown" outside git."""
+    """Short hash of the project's commit, "+" behind it if code has changed since, "unknown" outside git."""
     def git(*words):
         return subprocess.run(["git", "-C", files.ROOT, *words], capture_output=True, text=True, check=True).stdout.strip()
     try:
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", "-uno", "--", "hmlc_core", "notebooks") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -102,10 +102,10 @@ def read_with_reference(profile):
     return fill(read(path(profile)), read(reference_path(profile)))
 
 
-def summary_with_reference(profile):
-    """As read_with_reference, summarised. Differences are paired within this machine's rows or within the reference's,
+def summary_with_reference(profile, baseline="hmce_paper"):
+    """As read_with_reference, summarised. Differences to the baseline are paired within this machine's rows or within the reference's,
     never across."""
-    return fill(summary(read(path(profile))), summary(read(reference_path(profile))))
+    return fill(summary(read(path(profile)), baseline), summary(read(reference_path(profile)), baseline))
 
 
 def fill(own, reference):
