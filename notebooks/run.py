@@ -50,7 +50,8 @@ def start_afresh(profile):
 
 def planned_steps(only, extras):
     """(notebook, data set) in the order they run; data set None where the notebook has no such parameter."""
-    added = [name for name in profiles.TABLE1 if name in extras]
+    planned = {plan.dataset for plan in profiles.planned_runs("cpu", extras)}       # the same for every profile
+    added = [name for name in profiles.TABLE1 if name in planned]
     return [(notebook, dataset) for notebook in NOTEBOOKS if not only or notebook.name[:2] in only
             for dataset in (["hierarchical_mnist", *added] if notebook.name[:2] in PER_DATASET else [None])]
 
