@@ -305,7 +305,8 @@ def load(name, profile="cpu", split="train"):
     """Load a data set by name, from the cache if it was made before.
 
     Args:
-        name: one of LOADERS; with "_swapped" behind it, the same with its levels in reverse order; with "_super" behind
+        name: one of LOADERS; with "_swapped" behind it, the same with its levels in reverse order; with "_tuning", its "fit"
+            split as "train" and its "validation" split as "test", for choosing settings; with "_super" behind
             modelnet10 or modelnet40, the same with super-categories (ours) as a third level on top.
         profile: "smoke", "cpu", "gpu" or a Profile.
         split: "train" or "test"; "validation" is for choosing settings: hierarchical MNIST's is apart from "train", in
@@ -319,6 +320,9 @@ def load(name, profile="cpu", split="train"):
     if name.endswith("_swapped"):
         dataset = load(name.removesuffix("_swapped"), profile, split)
         return dataset.with_levels(list(range(len(dataset.level_names)))[::-1], name)
+    if name.endswith("_tuning"):
+        part = {"train": "fit", "test": "validation"}.get(split, split)
+        return replace(load(name.removesuffix("_tuning"), profile, part), name=name, split=split)
     if name in ("modelnet10_super", "modelnet40_super"):
         from hmlc_core import modelnet
         dataset = load(name.removesuffix("_super"), profile, split)

@@ -61,7 +61,7 @@ CHANGES = {
 
 
 def get(profile, dataset="hierarchical_mnist"):
-    """The profile of that name with what differs for the data set; a Profile passes through.
+    """The profile of that name with what differs for the data set ("_tuning": a third of the epochs); a Profile passes through.
 
     Raises:
         ValueError: for an unknown name.
@@ -71,14 +71,17 @@ def get(profile, dataset="hierarchical_mnist"):
     if profile not in PROFILES:
         raise ValueError(f"unknown profile {profile!r}: choose from {', '.join(PROFILES)}")
     changes = [change for prefix, change in CHANGES[profile].items() if dataset.startswith(prefix)]
-    return replace(PROFILES[profile], **(changes[0] if changes else {}))
+    found = replace(PROFILES[profile], **(changes[0] if changes else {}))
+    return replace(found, epochs=-(-found.epochs // 3)) if dataset.endswith("_tuning") else found
 
 
 def run_label(method, profile, dataset):
-    """A method's name in result files: with "_without_batchnorm" behind it, or "@4" for 4 epochs where the profile of that name
-    has another number."""
-    usual = get(profile.name, dataset).epochs
-    return method + ("" if profile.head_batch_norm else "_without_batchnorm") + ("" if profile.epochs == usual else f"@{profile.epochs}")
+    """A method's name in result files: with "_without_batchnorm" behind it, "@4" for 4 epochs or "@lr0.003" for a learning rate
+    where the profile of that name has another."""
+    usual = get(profile.name, dataset)
+    return (method + ("" if profile.head_batch_norm else "_without_batchnorm")
+            + ("" if profile.epochs == usual.epochs else f"@{profile.epochs}")
+            + ("" if profile.learning_rate == usual.learning_rate else f"@lr{profile.learning_rate:g}"))
 
 
 class Plan(NamedTuple):
@@ -94,18 +97,22 @@ BASELINES = ("cross_entropy", "supcon", "hmce_released", "sign", "rectified", "r
 PEERS = ("heads", "rince", "bhcl", "level_restricted", "level_restricted_hyperbolic")
 TABLE1_METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split", "sign", "rectified", "g_hmlc", "a_hmlc")
 ORDER_METHODS = ("hmce_paper", "g_hmlc", "a_hmlc")
-BUDGETS = (2, 4)            # epochs of further runs on CIFAR-100, fewer than the profile's
+BUDGETS = (1 / 3, 2 / 3)    # further runs on CIFAR-100 with these shares of the profile's epochs
 BUDGET_METHODS = ("cross_entropy", "hmce_paper", "shared", "rectified", "g_hmlc", "a_hmlc")
+LEARNING_RATES = (0.3, 1, 3)    # times the profile's, tried on the validation split with fewer epochs and one seed
+TUNING = ("cifar100_tuning", "modelnet10_tuning")
+TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), further controls", "order": "levels in swapped order",
           "peers": "MLCL, RINCE, BHCL, level-restricted", "ablation": "projection head without BatchNorm",
-          **{name: "Table 1" for name in TABLE1}, "budget": "CIFAR-100 with fewer epochs"}
+          **{name: "Table 1" for name in TABLE1}, "budget": "CIFAR-100 with fewer epochs",
+          "tuning": "learning rates on validation splits"}
 
 
 def planned_runs(profile, extras=(), dataset=None):
     """The training runs of a profile ("smoke", "cpu" or "gpu"), as Plans; extras: names from EXTRAS.
 
-    With `dataset`, only those of this data set (its "_swapped" form included).
+    With `dataset`, only those of this data set (its "_swapped" and "_tuning" forms included).
 
     Raises:
         ValueError: for an unknown extra.
@@ -121,6 +128,16 @@ def planned_runs(profile, extras=(), dataset=None):
         chosen += [("hierarchical_mnist_swapped", method, {}) for method in ORDER_METHODS]
     chosen += [(dataset, method, {}) for dataset in TABLE1 if dataset in extras for method in TABLE1_METHODS]
     if "budget" in extras:
-        chosen += [("cifar100", method, {"epochs": epochs}) for epochs in BUDGETS for method in BUDGET_METHODS]
-    return [Plan(name, method, replace(get(profile, name), **changes), seed) for seed in get(profile).seeds
-            for name, method, changes in chosen if dataset in (None, name.removesuffix("_swapped"))]
+        usual = get(profile, "cifar100").epochs
+        chosen += [("cifar100", method, {"epochs": round(share * usual)}) for share in BUDGETS if 0 < round(share * usual) < usual
+                   for method in BUDGET_METHODS]
+    plans = [Plan(name, method, replace(get(profile, name), **changes), seed) for seed in get(profile).seeds
+             for name, method, changes in chosen]
+    if "tuning" in extras:
+        plans += [Plan(name, method, _faster(get(profile, name), rate), get(profile).seeds[0])
+                  for name in TUNING for method in TUNING_METHODS for rate in LEARNING_RATES]
+    return [plan for plan in plans if dataset in (None, plan.dataset.removesuffix("_swapped").removesuffix("_tuning"))]
+
+
+def _faster(profile, factor):
+    return replace(profile, learning_rate=round(factor * profile.learning_rate, 10))

@@ -21,7 +21,7 @@ KEY = ["dataset", "method", "level", "metric", "seed"]
 def row(run, level, metric, value):
     """One row (dict of COLUMNS); seconds = training time of the run."""
     return dict(zip(COLUMNS, [run.dataset.name, run.label, level, metric, run.seed, value, round(run.seconds, 1),
-                              device_name(run.device), run.dataset.source, torch.__version__, commit(), run.config_hash]))
+                              run.trained_on, run.dataset.source, torch.__version__, commit(), run.config_hash]))
 
 
 def device_name(device):

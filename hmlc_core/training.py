@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from hmlc_core import augment, datasets, files, losses, masks, models, profiles
+from hmlc_core import augment, datasets, files, losses, masks, models, profiles, results
 
 
 class Method(NamedTuple):
@@ -90,7 +90,7 @@ class Run:
     """A finished training run.
 
     Attributes:
-        model: the trained Model; history: one dict per epoch (epoch, seconds, loss, one entry per loss term).
+        model: the trained Model; history: one dict per epoch (epoch, seconds, device, loss, one entry per loss term).
         folder: where its checkpoint and computed embeddings lie; config_hash: what all of that depends on.
     """
     dataset: datasets.HierarchicalDataset
@@ -113,6 +113,11 @@ class Run:
     def label(self):
         """The method's name in result files."""
         return profiles.run_label(self.method, self.profile, self.dataset.name)
+
+    @property
+    def trained_on(self):
+        """Name of the device it was trained on, with the number of threads of a CPU."""
+        return self.history[-1]["device"]
 
     @property
     def seconds(self):
@@ -287,8 +292,8 @@ def _train(model, dataset, profile, seed, device, path, bar):
             terms.append(_step(views, labels[batch], _autocast(device), **state))
             bar.update()
             _require_finite(terms[-1], f"epoch {epoch + 1}, step {len(terms)} of {path.parent.name}")
-        history.append(_epoch_record(epoch, time.perf_counter() - start, torch.stack(terms).mean(0), dataset.level_names))
-        bar.set_postfix({key: f"{value:.2f}" for key, value in history[-1].items() if key not in ("epoch", "seconds")})
+        history.append(_epoch_record(epoch, time.perf_counter() - start, device, torch.stack(terms).mean(0), dataset.level_names))
+        bar.set_postfix(loss=f"{history[-1]['loss']:.2f}")
         _save(path, state, history)
     return history
 
@@ -316,10 +321,11 @@ def _require_finite(terms, where):
                                  "The checkpoint of the last whole epoch is kept")
 
 
-def _epoch_record(epoch, seconds, terms, level_names):
+def _epoch_record(epoch, seconds, device, terms, level_names):
     """One history entry; a method with fewer terms than levels has those of the finest."""
     names = level_names[-len(terms):]
-    return {"epoch": epoch + 1, "seconds": seconds, "loss": terms.sum().item(), **dict(zip(names, terms.tolist()))}
+    return {"epoch": epoch + 1, "seconds": seconds, "device": results.device_name(device), "loss": terms.sum().item(),
+            **dict(zip(names, terms.tolist()))}
 
 
 def _save(path, state, history):
