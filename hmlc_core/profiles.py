@@ -100,19 +100,23 @@ ORDER_METHODS = ("hmce_paper", "g_hmlc", "a_hmlc")
 BUDGETS = (1 / 3, 2 / 3)    # further runs on CIFAR-100 with these shares of the profile's epochs
 BUDGET_METHODS = ("cross_entropy", "hmce_paper", "shared", "rectified", "g_hmlc", "a_hmlc")
 LEARNING_RATES = (0.3, 1, 3)    # times the profile's, tried on the validation split with fewer epochs and one seed
+CLAIMS = {"hierarchical_mnist_three": ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc", "heads"),
+          "hierarchical_mnist_path": ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc", "level_restricted"),
+          "hierarchical_mnist_tail10": ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted"),
+          "hierarchical_mnist_tail50": ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")}
 TUNING = ("cifar100_tuning", "modelnet10_tuning")
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), further controls", "order": "levels in swapped order",
           "peers": "MLCL, RINCE, BHCL, level-restricted", "ablation": "projection head without BatchNorm",
           **{name: "Table 1" for name in TABLE1}, "budget": "CIFAR-100 with fewer epochs",
-          "tuning": "learning rates on validation splits"}
+          "claims": "three levels, a tree, long tails", "tuning": "learning rates on validation splits"}
 
 
 def planned_runs(profile, extras=(), dataset=None):
     """The training runs of a profile ("smoke", "cpu" or "gpu"), as Plans; extras: names from EXTRAS.
 
-    With `dataset`, only those of this data set (its "_swapped" and "_tuning" forms included).
+    With `dataset`, only those of this data set and its variants.
 
     Raises:
         ValueError: for an unknown extra.
@@ -127,6 +131,8 @@ def planned_runs(profile, extras=(), dataset=None):
     if "order" in extras:
         chosen += [("hierarchical_mnist_swapped", method, {}) for method in ORDER_METHODS]
     chosen += [(dataset, method, {}) for dataset in TABLE1 if dataset in extras for method in TABLE1_METHODS]
+    if "claims" in extras:
+        chosen += [(name, method, {}) for name, methods in CLAIMS.items() for method in methods]
     if "budget" in extras:
         usual = get(profile, "cifar100").epochs
         chosen += [("cifar100", method, {"epochs": round(share * usual)}) for share in BUDGETS if 0 < round(share * usual) < usual
@@ -136,7 +142,12 @@ def planned_runs(profile, extras=(), dataset=None):
     if "tuning" in extras:
         plans += [Plan(name, method, _faster(get(profile, name), rate), get(profile).seeds[0])
                   for name in TUNING for method in TUNING_METHODS for rate in LEARNING_RATES]
-    return [plan for plan in plans if dataset in (None, plan.dataset.removesuffix("_swapped").removesuffix("_tuning"))]
+    return [plan for plan in plans if dataset in (None, variant_of(plan.dataset))]
+
+
+def variant_of(dataset):
+    """The data set that a name such as "hierarchical_mnist_swapped" or "cifar100_tuning" is a variant of."""
+    return next(name for name in ("hierarchical_mnist", *TABLE1) if dataset.startswith(name))
 
 
 def _faster(profile, factor):

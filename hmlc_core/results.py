@@ -94,6 +94,13 @@ def add(rows, where, current=None):
         frame.to_csv(beside, index=False)
 
 
+def kept(where, make):
+    """Rows as written at `where`; if nothing is there, make() makes them first."""
+    if not where.exists():
+        add(make(), where)
+    return read(where).to_dict("records")
+
+
 def read_with_reference(profile):
     """Results of a profile; where a data set and method were not run here, the committed reference's rows.
 
@@ -166,6 +173,12 @@ def percent(value, half_width=np.nan, signed=False):
         return "–"
     text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
     return text if np.isnan(half_width) else f"{text} ± {100 * half_width:.1f}"
+
+
+def verdict(difference, half_width):
+    """"above", "below" or "undecided", by whether the interval of a difference holds zero, with the numbers in points."""
+    word = "undecided" if not abs(difference) > half_width else "above" if difference > 0 else "below"
+    return f"{word} ({percent(difference, half_width, True)})"
 
 
 def markdown(table):

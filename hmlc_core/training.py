@@ -1,8 +1,9 @@
 """pretrain(): one loop for every method, on CPU or GPU, resumed after any interruption."""
+import copy
 import ctypes
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -124,6 +125,19 @@ class Run:
         """Training time, without evaluation."""
         return sum(epoch["seconds"] for epoch in self.history)
 
+    def at(self, epoch):
+        """The run as it was after an epoch (1, 2, ...), if pretrain(snapshots=True) kept it.
+
+        Raises:
+            FileNotFoundError: if it was not kept.
+        """
+        path = _snapshot(self.folder, epoch)
+        if not path.exists():
+            raise FileNotFoundError(f"no {path.name} in {self.folder}: train with pretrain(..., snapshots=True, folder=...) into a new folder")
+        model = copy.deepcopy(self.model)
+        history = _restore(path, {"model": model})
+        return replace(self, model=model.eval(), history=history, folder=self.folder / f"epoch-{epoch}", _outputs={})
+
     def data(self, split):
         """The data set of a split by name; the run's own for the split it was trained on. A data set passes through.
 
@@ -206,7 +220,7 @@ def config_hash(dataset, method, profile, seed, device):
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
-def pretrain(dataset, method, profile="cpu", seed=0, *, folder=None, device=None, progress=True):
+def pretrain(dataset, method, profile="cpu", seed=0, *, folder=None, device=None, progress=True, snapshots=False):
     """Train an encoder on a data set with a method, or load the run if it was trained before.
 
     A run is kept in a folder named by a hash of all it depends on; after each epoch a checkpoint is written there, and
@@ -221,6 +235,7 @@ def pretrain(dataset, method, profile="cpu", seed=0, *, folder=None, device=None
         folder: where runs are kept; None: data/runs.
         device: torch.device or its name; None: cuda if there is one.
         progress: whether to show a bar.
+        snapshots: whether to keep the model of every epoch, for Run.at(epoch); give a folder of its own.
 
     Returns:
         Run.
@@ -244,7 +259,7 @@ def pretrain(dataset, method, profile="cpu", seed=0, *, folder=None, device=None
         model = Model(METHODS[method], profile, dataset.images.shape[3], dataset.class_counts)
     model = model.to(device, memory_format=torch.channels_last)
     with tqdm(desc=f"{method} seed {seed}", leave=False, **({} if progress else {"disable": True})) as bar:
-        history = _train(model, dataset, profile, seed, device, folder / "checkpoint.pt", bar)
+        history = _train(model, dataset, profile, seed, device, folder / "checkpoint.pt", bar, snapshots)
     return Run(dataset, method, profile, seed, model.eval(), history, folder, key, device)
 
 
@@ -267,7 +282,7 @@ def _check_trainable(dataset):
                              "else is like it. Add samples, merge it with another class, or label it -1 (unknown)")
 
 
-def _train(model, dataset, profile, seed, device, path, bar):
+def _train(model, dataset, profile, seed, device, path, bar, snapshots=False):
     """Train to the last epoch, from the checkpoint at `path` if there is one. Returns the history."""
     steps = max(len(dataset) // profile.batch_size, 1)
     optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], profile)
@@ -294,8 +309,14 @@ def _train(model, dataset, profile, seed, device, path, bar):
             _require_finite(terms[-1], f"epoch {epoch + 1}, step {len(terms)} of {path.parent.name}")
         history.append(_epoch_record(epoch, time.perf_counter() - start, device, torch.stack(terms).mean(0), dataset.level_names))
         bar.set_postfix(loss=f"{history[-1]['loss']:.2f}")
+        if snapshots:
+            _save(_snapshot(path.parent, epoch + 1), {"model": model}, history)
         _save(path, state, history)
     return history
+
+
+def _snapshot(folder, epoch):
+    return folder / f"epoch-{epoch}.pt"
 
 
 def _optimizer(parameters, profile):

@@ -14,7 +14,7 @@ from hmlc_core import files, profiles, results
 
 NOTEBOOKS = sorted(Path(__file__).parent.glob("[0-9][0-9]_*.ipynb"))
 # Seconds of a first run with --profile cpu, to say how much is left.
-SECONDS = {"01": 15, "02": 60, "03": 640, "04": 60, "05": 40, "06": 8}
+SECONDS = {"01": 15, "02": 60, "03": 640, "04": 60, "05": 40, "06": 8, "07": 60}
 PER_DATASET = ("03", "04")      # run once for each data set
 
 
@@ -50,7 +50,7 @@ def start_afresh(profile):
 
 def planned_steps(only, extras):
     """(notebook, data set) in the order they run; data set None where the notebook has no such parameter."""
-    planned = {plan.dataset for plan in profiles.planned_runs("cpu", extras)}       # the same for every profile
+    planned = {profiles.variant_of(plan.dataset) for plan in profiles.planned_runs("cpu", extras)}      # the same for every profile
     added = [name for name in profiles.TABLE1 if name in planned]
     return [(notebook, dataset) for notebook in NOTEBOOKS if not only or notebook.name[:2] in only
             for dataset in (["hierarchical_mnist", *added] if notebook.name[:2] in PER_DATASET else [None])]

@@ -215,3 +215,48 @@ def test_views_are_random_but_seeded():
 def test_without_rotation_shrinking_and_contrast_nothing_changes():
     x = torch.rand(4, 1, 16, 16)
     assert augment.keep_whole(x, degrees=0, shrink=0, contrast=0).allclose(x, atol=1e-5)
+
+
+def test_three_levels_have_two_small_digits_apart(digits):
+    images, labels = digits
+    made = build_hierarchical_mnist(images, labels, n=40, canvas=96, subsidiaries=2)
+    assert made.labels.shape == (40, 3) and made.level_names == ["central", "subsidiary", "second subsidiary"]
+    assert all(np.bincount(column, minlength=10).tolist() == [4] * 10 for column in made.labels.T)
+    one = build_hierarchical_mnist(images, labels, n=40, canvas=96)
+    assert one.images.shape == made.images.shape and len(one.level_names) == 2
+    for image, (central, first, second) in zip(made.images[:, :, :, 0].astype(int), made.labels):
+        assert (image == 100 + 10 * central).sum() > 55 * 55          # blocks: large, bright small, half-bright small
+        assert (abs(image - (100 + 10 * first)) <= 1).sum() >= 80
+        assert (abs(image - (100 + 10 * second) // 2) <= 1).sum() >= 80
+    with pytest.raises(ValueError, match="subsidiaries must be 1 or 2, and 1 with labels='path', not 2"):
+        build_hierarchical_mnist(images, labels, n=4, canvas=96, labels="path", subsidiaries=2)
+
+
+def test_long_tail_falls_exponentially(digits):
+    full = build_hierarchical_mnist(*digits, n=1000, canvas=24)
+    tailed = datasets.long_tailed(full, 10)
+    sizes = np.sort(np.bincount(tailed.labels[:, 1]))[::-1]
+    assert sizes[0] == 100 and sizes[-1] == 10
+    assert np.allclose(np.log(sizes), np.log(100) - np.arange(10) / 9 * np.log(10), atol=0.06)
+    assert (datasets.long_tailed(full, 10).images == tailed.images).all()
+    assert sorted(np.bincount(datasets.long_tailed(full, 1).labels[:, 1])) == [100] * 10
+    assert np.bincount(tailed.labels[:, 0]).min() > 0.5 * np.bincount(tailed.labels[:, 0]).max()      # level 1 stays even
+    for ratio, message in ((0.5, "not 0.5"), (99, "smallest class would have 1")):
+        with pytest.raises(ValueError, match=message):
+            datasets.long_tailed(full, ratio)
+
+
+def test_tail_data_sets_keep_their_size_and_an_even_test():
+    for name, ratio in (("hierarchical_mnist_tail10", 10), ("hierarchical_mnist_tail50", 50)):
+        train, test = (datasets.load(name, "smoke", split) for split in ("train", "test"))
+        counts = np.bincount(train.labels[:, 1])
+        assert train.name == name and 0.75 * 512 < len(train) <= 1.05 * 512
+        assert 0.6 * ratio < counts.max() / counts.min() < 1.6 * ratio
+        assert (test.images == datasets.load("hierarchical_mnist", "smoke", "test").images).all()
+
+
+def test_tuning_data_set_holds_fit_and_validation():
+    name = "hierarchical_mnist_tuning"
+    with pytest.raises(ValueError, match="unknown data set 'hierarchical_mnist' or split 'fit'"):
+        datasets.load(name, "smoke", "train")
+    assert datasets.load(name, "smoke", "test").fingerprint == datasets.load("hierarchical_mnist", "smoke", "validation").fingerprint
