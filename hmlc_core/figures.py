@@ -189,6 +189,38 @@ def information_of_parts(tables, titles):
     return figure
 
 
+def usage(lines):
+    """Share of images for which each coordinate (sorted) belongs to level 1; lines: {method: list of arrays [D], one per seed}."""
+    figure, axis = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
+    for (method, seeds), colour in zip(lines.items(), plt.rcParams["axes.prop_cycle"].by_key()["color"]):
+        for number, values in enumerate(seeds):
+            axis.plot(values, color=colour, lw=1, label=method if number == 0 else None)
+    axis.set(xlabel="coordinate of z, sorted", ylabel="share of images with\nthis coordinate in level 1", ylim=(-0.03, 1.03))
+    axis.legend()
+    return figure
+
+
+def agreement_over_epochs(curves):
+    """Agreement of masks with those of the last epoch; curves: {method: values, one per epoch}."""
+    figure, axis = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
+    for method, values in curves.items():
+        axis.plot(range(1, len(values) + 1), values, marker="o", ms=4, label=method)
+    axis.set(xlabel="epoch", ylabel="agreement with the\nlast epoch's masks (kappa)", ylim=(-0.03, 1.03))
+    axis.legend()
+    return figure
+
+
+def posteriors(found):
+    """Posterior probability (colour and text) of each number of levels (column); found: {text: float [largest]}."""
+    values = np.stack(list(found.values()))
+    figure, axis = plt.subplots(figsize=(4, 0.28 * len(values) + 0.8), layout="constrained")
+    sns.heatmap(values, annot=True, fmt=".2f", vmin=0, vmax=1, cmap="Blues", ax=axis, cbar=False, annot_kws={"size": 7},
+                xticklabels=range(1, values.shape[1] + 1), yticklabels=list(found))
+    axis.set(xlabel="number of levels")
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
 def accuracy_against_epochs(frame, level_names, usual):
     """Linear accuracy of each method against the number of epochs it was trained for; mean over seeds, each seed a dot.
 
