@@ -97,11 +97,10 @@ def analyse(run, split="test", samples=50):
     def rows():
         found = {f"levels_posterior_{k}": p for k, p in enumerate(levels_posterior(run.embeddings(split)[:samples]), 1)}
         masks = run.level_masks(split)
-        if masks is not None:
+        if masks is not None and (masks != masks[:1]).any():
             found["mask_agreement_views"] = view_agreement(run, split)
-            if len(masks) == 2:
-                pairs = agreement_of_pairs(masks, torch.from_numpy(run.data(split).labels))
-                found |= {f"mask_agreement_{kind}": value for kind, value in pairs.items()}
+            pairs = agreement_of_pairs(masks, torch.from_numpy(run.data(split).labels)) if len(masks) == 2 else {}
+            found |= {f"mask_agreement_{kind}": value for kind, value in pairs.items()}
         parts = part_information(run, split) if masks is not None else []
         return ([results.row(run, "all", name, value) for name, value in found.items()]
                 + [results.row(run, part["level"], f"bits_of_part_{part['part']}", part["bits"]) for part in parts])

@@ -158,7 +158,7 @@ def accuracy_per_level(summary, level_names, methods):
     return figure
 
 
-def differences(rows, xlabel):
+def differences(rows, xlabel, title):
     """Mean differences with their intervals, one row each, grey where the interval holds zero.
 
     Args:
@@ -169,8 +169,7 @@ def differences(rows, xlabel):
         colour = "0.5" if not abs(value) > half else POSITIVE if value > 0 else NEGATIVE
         axis.errorbar(100 * value, place, xerr=100 * half, fmt="o", ms=4, capsize=3, color=colour)
     axis.axvline(0, color="0.2", lw=0.8)
-    axis.set(xlabel=xlabel, yticks=range(len(rows)), yticklabels=[text for text, *_ in rows])
-    axis.invert_yaxis()
+    axis.set(xlabel=xlabel, title=title, ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)), yticklabels=[text for text, *_ in rows])
     return figure
 
 
@@ -180,12 +179,13 @@ def information_of_parts(tables, titles):
     Args:
         tables: list of data frames, index = parts, columns = levels.
     """
-    figure, axes = plt.subplots(1, len(tables), figsize=(1.9 * len(tables) + 0.8, 2.2), squeeze=False, sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(tables), figsize=(1.9 * len(tables) + 0.8, 0.4 * len(tables[0]) + 1.6), squeeze=False, sharey=True, layout="constrained")
     top = max(float(table.to_numpy().max()) for table in tables)
     for axis, table, title in zip(axes[0], tables, titles):
         sns.heatmap(table, annot=True, fmt=".1f", vmin=0, vmax=top, cmap="Blues", cbar=axis is axes[0, -1], ax=axis, cbar_kws={"label": "bits"})
         axis.set(title=title, xlabel="labels of level", ylabel="part for level" if axis is axes[0, 0] else "")
-        axis.tick_params(rotation=0)
+        axis.tick_params(axis="y", rotation=0)
+        axis.set_xticklabels(axis.get_xticklabels(), rotation=30, ha="right")
     return figure
 
 

@@ -52,7 +52,8 @@ _CIFAR = dict(canvas=32, train_size=50000, test_size=10000, encoder="small_resne
 _MODELNET = dict(canvas=48, encoder="small_resnet", augmentation="crop_flip_jitter", batch_size=256, epochs=6)
 _SUPCON = dict(optimizer="sgd", learning_rate=0.5, batch_size=1024)       # SupCon's recipe; HMCE's has batch 512
 CHANGES = {
-    "smoke": {"cifar100": dict(_CIFAR, train_size=2000, test_size=500, epochs=1, batch_size=128),
+    "smoke": {"hierarchical_mnist_path": dict(train_size=2000),      # 100 classes of about 20
+              "cifar100": dict(_CIFAR, train_size=2000, test_size=500, epochs=1, batch_size=128),
               "modelnet": dict(_MODELNET, canvas=32, epochs=1, batch_size=32)},
     "cpu": {"cifar100": _CIFAR, "modelnet": _MODELNET},
     "gpu": {"cifar100": dict(_CIFAR, **_SUPCON | dict(encoder="resnet50_cifar", epochs=1000)),
