@@ -4,11 +4,14 @@ import math
 import torch
 import torch.nn.functional as F
 
+from hmlc_core import distributed
 from hmlc_core.checks import require
 
 
 def two_views(images, augmentation, generator=None):
     """Two independent random views of each image.
+
+    With several processes, `images` is this one's share of the batch, and its views are those that one process would make of it.
 
     Args:
         images: uint8 [B, H, W, C].
@@ -18,8 +21,10 @@ def two_views(images, augmentation, generator=None):
     Returns:
         float32 [B, 2, C, H, W] in 0..1.
     """
+    augment, numbers = AUGMENTATIONS[augmentation]
     x = to_float(images).repeat_interleave(2, 0)
-    return AUGMENTATIONS[augmentation](x, generator).unflatten(0, (-1, 2))
+    draws = torch.rand(numbers, distributed.processes() * len(x), device=x.device, generator=generator)
+    return augment(x, distributed.share(draws.T).T).unflatten(0, (-1, 2))
 
 
 def to_float(images):
@@ -27,18 +32,18 @@ def to_float(images):
     return images.permute(0, 3, 1, 2).float().div_(255)
 
 
-def keep_whole(x, generator=None, degrees=4.0, shrink=0.04, contrast=0.3):
+def keep_whole(x, draws, degrees=4.0, shrink=0.04, contrast=0.3):
     """Rotate, shrink and shift so that the whole image stays on the canvas, then lower the contrast.
 
     A crop would lose the small digit at the edge of hierarchical MNIST, and with it the second level. Here the four
     corners of the image stay inside, so whatever is in the image stays too.
 
     Args:
-        x: float [B, C, H, W] with H = W; degrees: largest rotation; shrink: largest share by which the side shrinks
+        x: float [B, C, H, W] with H = W; draws: [5, B], uniform in 0..1; degrees: largest rotation; shrink: largest share by which the side shrinks
         beyond what the rotation needs; contrast: largest share by which intensities drop.
     """
     require(x.shape[2] == x.shape[3], f"images must be square, not {list(x.shape[2:])}: resize them, e.g. from_folder(size=)")
-    angle, scale, dx, dy, gain = torch.rand(5, len(x), device=x.device, generator=generator)
+    angle, scale, dx, dy, gain = draws
     angle = (2 * angle - 1) * math.radians(degrees)
     reach = angle.sin().abs() + angle.cos().abs()       # half side of the upright square around the rotated image
     scale = (1 - shrink * scale) / reach
@@ -52,14 +57,14 @@ def keep_whole(x, generator=None, degrees=4.0, shrink=0.04, contrast=0.3):
     return x * (1 - contrast * gain)[:, None, None, None]
 
 
-def crop_flip_jitter(x, generator=None, smallest=0.35, jitter=0.4, grey=0.2):
+def crop_flip_jitter(x, draws, smallest=0.35, jitter=0.4, grey=0.2):
     """Random resized crop, mirror image, and jitter of brightness, contrast and saturation: SimCLR's recipe, in tensors.
 
     Args:
-        x: float [B, C, H, W]; smallest: smallest share of the area that a crop keeps (aspect ratio 3/4 to 4/3);
+        x: float [B, C, H, W]; draws: [9, B], uniform in 0..1; smallest: smallest share of the area that a crop keeps (aspect ratio 3/4 to 4/3);
         jitter: largest relative change; grey: share of colour images that lose their colour.
     """
-    area, aspect, dx, dy, mirror, brightness, contrast, saturation, fade = torch.rand(9, len(x), device=x.device, generator=generator)
+    area, aspect, dx, dy, mirror, brightness, contrast, saturation, fade = draws
     area, aspect = smallest + (1 - smallest) * area, (4 / 3) ** (2 * aspect - 1)
     width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
     dx, dy, zero = (2 * dx - 1) * (1 - width), (2 * dy - 1) * (1 - height), torch.zeros_like(dx)
@@ -75,4 +80,4 @@ def crop_flip_jitter(x, generator=None, smallest=0.35, jitter=0.4, grey=0.2):
     return x.clamp_(0, 1)
 
 
-AUGMENTATIONS = {"keep_whole": keep_whole, "crop_flip_jitter": crop_flip_jitter}
+AUGMENTATIONS = {"keep_whole": (keep_whole, 5), "crop_flip_jitter": (crop_flip_jitter, 9)}      # and how many random numbers an image needs

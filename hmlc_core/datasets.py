@@ -362,7 +362,7 @@ def load(name, profile="cpu", split="train"):
     Args:
         name: one of LOADERS ("_three": a second subsidiary digit; "_tail10": a long tail, the smallest class a tenth of the
             largest); with "_swapped" behind it, the same with its levels in reverse order; with "_tuning", its "fit"
-            split as "train" and its "validation" split as "test", for choosing settings; with "_super" behind
+            split as "train" (if it has one) and its "validation" split as "test", for choosing settings; with "_super" behind
             modelnet10 or modelnet40, the same with super-categories (ours) as a third level on top.
         profile: "smoke", "cpu", "gpu" or a Profile.
         split: "train" or "test"; "validation" is for choosing settings: hierarchical MNIST's is apart from "train", in
@@ -377,8 +377,9 @@ def load(name, profile="cpu", split="train"):
         dataset = load(name.removesuffix("_swapped"), profile, split)
         return dataset.with_levels(list(range(len(dataset.level_names)))[::-1], name)
     if name.endswith("_tuning"):
-        part = {"train": "fit", "test": "validation"}.get(split, split)
-        return replace(load(name.removesuffix("_tuning"), profile, part), name=name, split=split)
+        name, fit = name.removesuffix("_tuning"), "train" if name.startswith("hierarchical_mnist") else "fit"
+        part = {"train": fit, "test": "validation"}.get(split, split)
+        return replace(load(name, profile, part), name=f"{name}_tuning", split=split)
     if name in ("modelnet10_super", "modelnet40_super"):
         from hmlc_core import modelnet
         dataset = load(name.removesuffix("_super"), profile, split)

@@ -9,10 +9,11 @@ from hmlc_core import files
 NAMES = {"cross_entropy": "cross-entropy", "supcon": "SupCon (finest level)", "hmce_paper": "HMCE (paper)",
          "hmce_released": "HMCE (released)", "shared": "control: shared", "split": "control: split",
          "sign": "control: sign", "rectified": "control: rectified", "random": "control: random split", "g_hmlc": "G-HMLC", "g_hmlc_batch": "G-HMLC (batch)",
-         "a_hmlc": "A-HMLC", "heads": "MLCL (head per level)", "rince": "RINCE", "bhcl": "BHCL",
+         "a_hmlc": "A-HMLC", "separability": "ours: separability", "heads": "MLCL (head per level)", "rince": "RINCE", "bhcl": "BHCL",
          "level_restricted": "level-restricted", "level_restricted_hyperbolic": "level-restricted (hyperbolic)", "shared_without_batchnorm": "shared, no BatchNorm"}
 DATASETS = {"cifar100": "CIFAR-100", "modelnet10": "ModelNet10", "modelnet40": "ModelNet40", "hierarchical_mnist": "Hierarchical MNIST"}
-VARIANTS = {"hierarchical_mnist_three": "three levels", "hierarchical_mnist_path": "a tree (10 + 100 classes)",
+VARIANTS = {"hierarchical_mnist_tuning": "Hierarchical MNIST (validation)", "modelnet10_tuning": "ModelNet10 (validation)", "cifar100_tuning": "CIFAR-100 (validation)",
+            "hierarchical_mnist_three": "three levels", "hierarchical_mnist_path": "a tree (10 + 100 classes)",
             "hierarchical_mnist_tail10": "long tail 1:10", "hierarchical_mnist_tail50": "long tail 1:50"}
 LEVELS = ["super-category", "superclass", "category", "central", "class", "object", "subsidiary", "pair", "second subsidiary"]  # coarse before fine
 POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"

@@ -36,10 +36,11 @@ def supcon_loss(embeddings, labels, temperature=0.1, reduction="mean"):
     return losses.view(embeddings.shape[:-1]) if reduction == "none" else _mean(losses, has_positive)
 
 
-def _anchor_losses(embeddings, labels, temperature):
+def _anchor_losses(embeddings, labels, temperature, contrast=None):
     """SupCon's loss of each anchor [N] and whether it has a positive [N]; N = B or B * V.
 
     The positives enter through the sum of each class's embeddings, so no N x N matrix says which pairs are positive.
+    `contrast`: _contrast of these embeddings, if it is known.
     """
     require_embeddings(embeddings, dims=(2, 3))
     require(labels.shape == embeddings.shape[:1] and not labels.is_floating_point(),
@@ -50,7 +51,8 @@ def _anchor_losses(embeddings, labels, temperature):
     ones_and_z = torch.cat([torch.ones_like(z[:, :1]), z], 1)
     sums = torch.zeros_like(ones_and_z).index_add(0, group, ones_and_z)[group] - ones_and_z          # of the anchor's positives
     positives = torch.where(known, sums[:, 0], 0)
-    losses = _contrast(z, known, temperature) - (z * sums[:, 1:]).sum(1) / temperature / positives.clamp(min=1)
+    contrast = _contrast(z, known, temperature) if contrast is None else contrast
+    losses = contrast - (z * sums[:, 1:]).sum(1) / temperature / positives.clamp(min=1)
     return torch.where(positives > 0, losses, 0), positives > 0
 
 
@@ -125,7 +127,11 @@ def masked_hierarchical_loss(embeddings, labels, masks, temperature=0.1, level_w
     levels = labels.shape[1]
     require(masks.shape == (levels, *embeddings.shape), f"masks must be {[levels, *embeddings.shape]}, not {list(masks.shape)}")
     weights = _level_weights(level_weights, embeddings, levels)
-    found = [_anchor_losses(embeddings * mask, labels[:, h], temperature) for h, mask in enumerate(masks)]
+    contrast = None
+    if levels > 1 and masks.stride(0) == 0 and (labels >= 0).all():      # one mask, expanded: the similarities are the same
+        z, y = _flat(embeddings * masks[0], labels[:, 0], temperature)
+        contrast = _contrast(z, y >= 0, temperature)
+    found = [_anchor_losses(embeddings * mask, labels[:, h], temperature, contrast) for h, mask in enumerate(masks)]
     return _reduce(weights * torch.stack([_mean(*level) for level in found]), found, reduction)
 
 

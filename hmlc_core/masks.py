@@ -1,9 +1,10 @@
 """One mask per level of the hierarchy: which coordinates of an embedding the loss of that level sees.
 
 Every mask maker takes embeddings [B, D] and the number of levels, and returns masks [levels, B, D].
-The paper's two are `gmm_masks` (G-HMLC, hard) and `AttentionMasks` (A-HMLC, soft); the others are controls.
+The paper's two are `gmm_masks` (G-HMLC, hard) and `AttentionMasks` (A-HMLC, soft); `SeparabilityMasks` is ours, the others are controls.
 """
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from hmlc_core.checks import require, require_embeddings
@@ -97,9 +98,66 @@ class AttentionMasks(nn.Module):
         return torch.stack([(head(embeddings) / dim ** 0.5).softmax(-1) for head in self.heads]) * dim
 
 
+class SeparabilityMasks(nn.Module):
+    """Ours, not the paper's: a coordinate belongs to the level whose classes it separates best, compared with the other coordinates.
+
+    Separability of a coordinate for a level is the share of its variance between the level's classes (see `separability`), as a running
+    mean over training batches. A level gets the more coordinates the less its own separate its classes. Starts as split_masks; the
+    same for all samples.
+    """
+
+    def __init__(self, dim, levels, momentum=0.99):
+        super().__init__()
+        require(1 <= levels <= dim, f"{levels} levels need at least as many coordinates, not {dim}")
+        self.momentum = momentum
+        self.register_buffer("separability", torch.zeros(levels, dim))
+        self.register_buffer("level", torch.arange(dim) * levels // dim)
+
+    @torch.no_grad()
+    def observe(self, embeddings, labels):
+        """Learn from a training batch, embeddings [N, D] and labels [N, L]."""
+        found = torch.stack([separability(embeddings.float(), column) for column in labels.T])
+        self.separability.lerp_(found, 1 - self.momentum)
+        self.level.copy_(self._assignment())
+
+    def _assignment(self):
+        """Level [D] of each coordinate: the one of all divisions into parts of the wanted sizes in which the relative separabilities of the
+        coordinates for their levels sum to most (scipy's linear_sum_assignment)."""
+        levels, dim = self.separability.shape
+        own = torch.nn.functional.one_hot(self.level, levels).T
+        missing = 1 - (self.separability * own).sum(1) / own.sum(1).clamp(min=1)            # what its coordinates leave unexplained
+        ends = (missing.cumsum(0) / missing.sum() * (dim - levels)).round().long() + torch.arange(1, levels + 1, device=missing.device)
+        level_of_place = (torch.arange(dim, device=ends.device)[:, None] >= ends).sum(1)    # each level has one place at least
+        relative = self.separability / self.separability.mean(1, keepdim=True).clamp(min=1e-6)
+        _, coordinate = linear_sum_assignment(relative[level_of_place].cpu().numpy(), maximize=True)
+        return torch.empty_like(self.level).scatter_(0, torch.from_numpy(coordinate).to(ends.device), level_of_place)
+
+    def forward(self, embeddings, levels=None):
+        """embeddings [B, D] -> 0/1 masks [levels, B, D], the same for all samples."""
+        require(levels in (None, len(self.separability)), f"made for {len(self.separability)} levels, called for {levels}")
+        return _partition(self.level, len(self.separability), embeddings)
+
+
+def separability(embeddings, labels):
+    """Share of each coordinate's variance that lies between classes, [D]: the correlation ratio, corrected for chance (epsilon squared, Kelley
+    1935), so 0 on average where classes do not matter, 1 where a class has one value.
+
+    Args:
+        embeddings: [N, D]; labels: int [N], -1 left out. 0 if every known sample has a class of its own, or none is known.
+    """
+    x, (classes, group) = embeddings[labels >= 0], labels[labels >= 0].unique(return_inverse=True)
+    if len(x) <= len(classes):
+        return torch.zeros_like(embeddings[0])
+    centred = x - x.mean(0)
+    count = torch.bincount(group)[:, None]
+    between = (torch.zeros_like(centred[:len(classes)]).index_add(0, group, centred).square() / count).sum(0)
+    total = centred.square().sum(0).clamp(min=1e-12)
+    return 1 - (total - between) / total * (len(x) - 1) / (len(x) - len(classes))
+
+
 def shared_masks(embeddings, levels):
     """Control: no mask. Every level sees the whole embedding, as in HMCE."""
-    return embeddings.new_ones(levels, *embeddings.shape)
+    return torch.ones_like(embeddings).expand(levels, *embeddings.shape)
 
 
 def split_masks(embeddings, levels):

@@ -62,7 +62,7 @@ CHANGES = {
 
 
 def get(profile, dataset="hierarchical_mnist"):
-    """The profile of that name with what differs for the data set ("_tuning": a third of the epochs); a Profile passes through.
+    """The profile of that name with what differs for the data set (those of TUNING: a third of the epochs); a Profile passes through.
 
     Raises:
         ValueError: for an unknown name.
@@ -73,7 +73,7 @@ def get(profile, dataset="hierarchical_mnist"):
         raise ValueError(f"unknown profile {profile!r}: choose from {', '.join(PROFILES)}")
     changes = [change for prefix, change in CHANGES[profile].items() if dataset.startswith(prefix)]
     found = replace(PROFILES[profile], **(changes[0] if changes else {}))
-    return replace(found, epochs=-(-found.epochs // 3)) if dataset.endswith("_tuning") else found
+    return replace(found, epochs=-(-found.epochs // 3)) if dataset in TUNING else found
 
 
 def run_label(method, profile, dataset):
@@ -83,6 +83,10 @@ def run_label(method, profile, dataset):
     return (method + ("" if profile.head_batch_norm else "_without_batchnorm")
             + ("" if profile.epochs == usual.epochs else f"@{profile.epochs}")
             + ("" if profile.learning_rate == usual.learning_rate else f"@lr{profile.learning_rate:g}"))
+
+
+TUNING = ("cifar100_tuning", "modelnet10_tuning")
+OURS = ("split", "sign", "heads", "g_hmlc", "a_hmlc", "separability")       # compared on validation splits
 
 
 class Plan(NamedTuple):
@@ -105,13 +109,13 @@ CLAIMS = {"hierarchical_mnist_three": ("hmce_paper", "shared", "split", "sign", 
           "hierarchical_mnist_path": ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc", "level_restricted"),
           "hierarchical_mnist_tail10": ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted"),
           "hierarchical_mnist_tail50": ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")}
-TUNING = ("cifar100_tuning", "modelnet10_tuning")
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), further controls", "order": "levels in swapped order",
           "peers": "MLCL, RINCE, BHCL, level-restricted", "ablation": "projection head without BatchNorm",
           **{name: "Table 1" for name in TABLE1}, "budget": "CIFAR-100 with fewer epochs",
-          "claims": "three levels, a tree, long tails", "tuning": "learning rates on validation splits"}
+          "claims": "three levels, a tree, long tails", "tuning": "learning rates on validation splits",
+          "ours": "our own masks, on validation splits"}
 
 
 def planned_runs(profile, extras=(), dataset=None):
@@ -134,6 +138,8 @@ def planned_runs(profile, extras=(), dataset=None):
     chosen += [(dataset, method, {}) for dataset in TABLE1 if dataset in extras for method in TABLE1_METHODS]
     if "claims" in extras:
         chosen += [(name, method, {}) for name, methods in CLAIMS.items() for method in methods]
+    if "ours" in extras:
+        chosen += [(name, method, {}) for name in ("hierarchical_mnist_tuning", "modelnet10_tuning") for method in OURS]
     if "budget" in extras:
         usual = get(profile, "cifar100").epochs
         chosen += [("cifar100", method, {"epochs": round(share * usual)}) for share in BUDGETS if 0 < round(share * usual) < usual

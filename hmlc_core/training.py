@@ -1,4 +1,5 @@
 """pretrain(): one loop for every method, on CPU or GPU, resumed after any interruption."""
+import argparse
 import copy
 import ctypes
 import json
@@ -11,9 +12,10 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import record
 from tqdm import tqdm
 
-from hmlc_core import augment, datasets, files, losses, masks, models, profiles, results
+from hmlc_core import augment, datasets, distributed, files, losses, masks, models, profiles, results
 
 
 class Method(NamedTuple):
@@ -41,6 +43,7 @@ METHODS = {
     "g_hmlc": Method(masks.gmm_masks, losses.masked_hierarchical_loss),
     "g_hmlc_batch": Method(partial(masks.gmm_masks, scope="batch"), losses.masked_hierarchical_loss),
     "a_hmlc": Method(masks.AttentionMasks, losses.masked_hierarchical_loss),
+    "separability": Method(masks.SeparabilityMasks, losses.masked_hierarchical_loss),
     "heads": Method(None, losses.PerLevelHeads, projected=False),
     "rince": Method(None, losses.rince_loss),
     "bhcl": Method(None, losses.BHCL),
@@ -65,6 +68,8 @@ class Objective(nn.Module):
 
     def forward(self, embeddings, labels):
         """embeddings [B, V, D], labels [B, L] -> the loss's terms, one per level it uses, coarse to fine."""
+        if self.training and hasattr(self.masks, "observe"):
+            self.masks.observe(embeddings.flatten(0, 1), labels.repeat_interleave(embeddings.shape[1], 0))
         extra = [self.level_masks(embeddings)] if self.masks else []
         return self.loss(embeddings, labels, *extra, temperature=self.temperature, reduction="none")
 
@@ -80,10 +85,13 @@ class Model(nn.Module):
         self.objective = Objective(method, dim, class_counts, profile.temperature)
 
     def forward(self, views, labels, autocast):
-        """views [B, V, C, H, W], labels [B, L] -> loss terms [<= L], in float32."""
+        """views [B, V, C, H, W], labels [B, L] -> loss terms [<= L], in float32.
+
+        With several processes, `views` are this one's share of the batch and `labels` those of the whole batch.
+        """
         with autocast:
             embeddings = self.head(self.encoder(views.flatten(0, 1).contiguous(memory_format=torch.channels_last)))
-        return self.objective(embeddings.float().unflatten(0, views.shape[:2]), labels)
+        return self.objective(distributed.gather(embeddings.float().unflatten(0, views.shape[:2])), labels)
 
 
 @dataclass
@@ -214,7 +222,7 @@ def _autocast(device):
 
 def config_hash(dataset, method, profile, seed, device):
     """What a run's numbers depend on: data, settings, seed, kind of device, precision, torch and the code that trains."""
-    code = files.code_hash(augment, losses, masks, models, __file__)
+    code = files.code_hash(augment, distributed, losses, masks, models, __file__)
     parts = [dataset.fingerprint, dataset.name, method, profile.training_settings(), seed,
              device.type, str(_precision(device)), torch.__version__, code]
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=6).hexdigest()
@@ -258,6 +266,7 @@ def pretrain(dataset, method, profile="cpu", seed=0, *, folder=None, device=None
         torch.manual_seed(seed)
         model = Model(METHODS[method], profile, dataset.images.shape[3], dataset.class_counts)
     model = model.to(device, memory_format=torch.channels_last)
+    model.encoder, model.head = (distributed.synchronise(part, device) for part in (model.encoder, model.head))
     with tqdm(desc=f"{method} seed {seed}", leave=False, **({} if progress else {"disable": True})) as bar:
         history = _train(model, dataset, profile, seed, device, folder / "checkpoint.pt", bar, snapshots)
     return Run(dataset, method, profile, seed, model.eval(), history, folder, key, device)
@@ -291,6 +300,8 @@ def _train(model, dataset, profile, seed, device, path, bar, snapshots=False):
     scaler = torch.amp.GradScaler(device.type, enabled=_precision(device) == torch.float16)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
     history = _restore(path, state)
+    distributed.require_same(len(history), "the epochs of their checkpoint")
+    forward = distributed.parallel(model)
     if len(history) == profile.epochs:
         return history
     images, labels = (torch.from_numpy(part).to(device) for part in (dataset.images, dataset.labels))
@@ -303,8 +314,8 @@ def _train(model, dataset, profile, seed, device, path, bar, snapshots=False):
         model.train()
         terms = []
         for batch in order.split(profile.batch_size):
-            views = augment.two_views(images[batch], profile.augmentation, generator)
-            terms.append(_step(views, labels[batch], _autocast(device), **state))
+            views = augment.two_views(images[distributed.share(batch)], profile.augmentation, generator)
+            terms.append(_step(forward, views, labels[batch], _autocast(device), optimizer, schedule, scaler))
             bar.update()
             _require_finite(terms[-1], f"epoch {epoch + 1}, step {len(terms)} of {path.parent.name}")
         history.append(_epoch_record(epoch, time.perf_counter() - start, device, torch.stack(terms).mean(0), dataset.level_names))
@@ -325,9 +336,9 @@ def _optimizer(parameters, profile):
     return torch.optim.AdamW(parameters, profile.learning_rate, weight_decay=profile.weight_decay)
 
 
-def _step(views, labels, autocast, model, optimizer, schedule, scaler):
+def _step(forward, views, labels, autocast, optimizer, schedule, scaler):
     """One optimisation step; returns the detached loss terms."""
-    terms = model(views, labels, autocast)
+    terms = forward(views, labels, autocast)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(terms.sum()).backward()
     scaler.step(optimizer)
@@ -350,6 +361,9 @@ def _epoch_record(epoch, seconds, device, terms, level_names):
 
 
 def _save(path, state, history):
+    """Write a checkpoint; of several processes the first does, for all."""
+    if distributed.rank() > 0:
+        return
     with files.writing(path) as beside:
         torch.save({"history": history, **{key: part.state_dict() for key, part in state.items()}}, beside)
 
@@ -366,3 +380,27 @@ def _restore(path, state):
     except Exception as error:  # torch, zipfile and pickle each have their own
         raise ValueError(f"checkpoint {path} is unreadable ({type(error).__name__}: {error}): delete it to train this run "
                          "again") from error
+
+
+@record
+def main(words=None):
+    """Train one run; under torchrun with several processes, on one batch. The notebooks then find it in data/runs."""
+    parser = argparse.ArgumentParser(prog="python -m hmlc_core.training", description=main.__doc__)
+    parser.add_argument("dataset", help="a name for datasets.load, or the path of an .npz")
+    parser.add_argument("method", choices=METHODS)
+    parser.add_argument("--profile", choices=profiles.PROFILES, default="gpu" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(words)
+    with distributed.group() as device:
+        load = datasets.HierarchicalDataset.load if args.dataset.endswith(".npz") else partial(datasets.load, profile=args.profile)
+        if distributed.rank() == 0:
+            load(args.dataset)          # makes the cache that the others read
+        distributed.barrier()
+        run = pretrain(load(args.dataset), args.method, args.profile, args.seed, device=device, progress=distributed.rank() == 0)
+        distributed.barrier()           # the checkpoint is written
+        if distributed.rank() == 0:
+            print(f"{run.label} seed {run.seed}: loss {run.history[-1]['loss']:.3f} after {len(run.history)} epochs, {run.folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -235,7 +235,7 @@ def test_whole_step_on_meta_device(method):
         views, labels = torch.zeros(6, 2, 3, 64, 64), torch.zeros(6, 3, dtype=torch.long)
     optimizer = torch.optim.AdamW(model.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=4)
-    terms = training._step(views, labels, torch.autocast("cpu", enabled=False), model, optimizer, schedule,
+    terms = training._step(model, views, labels, torch.autocast("cpu", enabled=False), optimizer, schedule,
                            torch.amp.GradScaler("cpu", enabled=False))
     assert terms.is_meta and all(p.grad is not None for p in model.encoder.parameters())
 
