@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 
 from hmlc_core import cifar100, files, profiles
 
+MAX_PIXELS = 10**8      # of one image file
+
 
 @dataclass
 class HierarchicalDataset:
@@ -130,7 +132,7 @@ class HierarchicalDataset:
         if not paths or depths[0] == 0 or len(depths) > 1:
             raise ValueError(f"{root} must hold images in nested folders of one depth, e.g. category/class/1.png; "
                              f"found {len(paths)} images at depths {depths}")
-        images = [_read_image(path, size) for path in paths]
+        images = [read_image(path, size) for path in paths]
         for path, image in zip(paths, images):
             if image.shape != images[0].shape:
                 raise ValueError(f"{path} is {image.shape[:2]} but {paths[0]} is {images[0].shape[:2]}: give size=")
@@ -144,11 +146,19 @@ class HierarchicalDataset:
                    split, root.name, f"folder {root.name}")
 
 
-def _read_image(path, size):
+def read_image(path, size=None):
+    """An image file, upright, as uint8 [H, W, 3]; with `size` [size, size, 3] (short side, then centre crop).
+
+    Raises:
+        ValueError: unreadable, truncated, or more than MAX_PIXELS pixels.
+    """
     try:
         with Image.open(path) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"{opened.width} x {opened.height} pixels, more than the limit of {MAX_PIXELS}")
+            opened.draft("RGB", (size, size) if size else None)         # a JPEG decodes faster near the size that is wanted
             image = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's decoders each have their own
         raise ValueError(f"cannot read image {path} ({error}): repair or remove it") from error
     return np.asarray(image if size is None else ImageOps.fit(image, (size, size)))
 

@@ -192,7 +192,7 @@ def _level_logits(run, split):
 
 def _accuracy_rows(run, metric, predictions, test, measure=accuracy):
     labels = torch.from_numpy(test.labels).T
-    return [results.row(run, name, metric, measure(p, y)) for name, p, y in zip(test.level_names, predictions, labels)]
+    return [results.row(run, name, metric, measure(p, y)) for name, p, y in zip(test.level_names, predictions, labels) if (y >= 0).any()]
 
 
 def hierarchical_evaluation(run, split, logits):
@@ -247,7 +247,9 @@ def embedding_evaluation(run, split="test"):
     knn = {"knn_accuracy": knn_predictions(run.features("train"), y_train, run.features(split), train.class_counts),
            "embedding_knn_accuracy": knn_predictions(z_train, y_train, z_test, train.class_counts)}
     for level, name in enumerate(train.level_names):
-        rows += [results.row(run, name, metric, accuracy(predictions[:, level], y_test[:, level])) for metric, predictions in knn.items()]
-        rows.append(results.row(run, name, "silhouette", silhouette(z_test, y_test[:, level])))
-        rows.append(results.row(run, name, "nmi", cluster_agreement(z_test, y_test[:, level])))
+        known = y_test[y_test[:, level] >= 0, level]
+        rows += [results.row(run, name, metric, accuracy(predictions[:, level], y_test[:, level])) for metric, predictions in knn.items() if len(known)]
+        if 1 < len(known.unique()) < len(known):        # else there is nothing to separate
+            rows.append(results.row(run, name, "silhouette", silhouette(z_test, y_test[:, level])))
+            rows.append(results.row(run, name, "nmi", cluster_agreement(z_test, y_test[:, level])))
     return rows

@@ -128,12 +128,13 @@ def embedding_maps(maps, labels, level_names, class_names, captions):
     """Figure 4: one column per method, one row per level by which the points are coloured.
 
     Args:
-        maps: {method: float [N, 2]}; labels: int [N, L]; captions: {(method, level index): text under the panel}.
+        maps: {method: float [N, 2]}; labels: int [N, L], -1 (unknown) is grey; captions: {(method, level index): text under the panel}.
     """
     rows, columns = len(level_names), len(maps)
     figure, axes = plt.subplots(rows, columns, figsize=(2.5 * columns + 0.6, 2.6 * rows), squeeze=False, layout="constrained")
     for level in range(rows):
-        colours = np.array(sns.color_palette("tab10" if len(class_names[level]) <= 10 else "husl", len(class_names[level])))
+        palette = sns.color_palette("tab10" if len(class_names[level]) <= 10 else "husl", len(class_names[level]))
+        colours = np.array([*palette, (0.8, 0.8, 0.8)])         # the last for unknown labels (-1)
         for axis, (method, points) in zip(axes[level], maps.items()):
             axis.scatter(*points.T, s=2, c=colours[labels[:, level]], linewidths=0, rasterized=True)
             axis.set(xticks=[], yticks=[], xlabel=captions[method, level])
@@ -181,7 +182,7 @@ def information_of_parts(tables, titles):
         tables: list of data frames, index = parts, columns = levels.
     """
     figure, axes = plt.subplots(1, len(tables), figsize=(1.9 * len(tables) + 0.8, 0.4 * len(tables[0]) + 1.6), squeeze=False, sharey=True, layout="constrained")
-    top = max(float(table.to_numpy().max()) for table in tables)
+    top = max(0.1, *(float(table.to_numpy().max()) for table in tables))
     for axis, table, title in zip(axes[0], tables, titles):
         sns.heatmap(table, annot=True, fmt=".1f", vmin=0, vmax=top, cmap="Blues", cbar=axis is axes[0, -1], ax=axis, cbar_kws={"label": "bits"})
         axis.set(title=title, xlabel="labels of level", ylabel="part for level" if axis is axes[0, 0] else "")

@@ -41,6 +41,29 @@ def read_off(path):
     return mesh
 
 
+def read_mesh(path):
+    """Read a mesh of any format trimesh knows (OFF by read_off, which knows ModelNet's faults too).
+
+    Raises:
+        ValueError: as read_off.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".off":
+        return read_off(path)
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than the limit of {MAX_BYTES}")
+    try:
+        mesh = trimesh.load_mesh(path, process=False)
+        mesh = mesh.to_mesh() if isinstance(mesh, trimesh.Scene) else mesh
+        vertices, faces = len(mesh.vertices), len(mesh.faces)
+    except Exception as error:  # trimesh's readers each have their own
+        raise ValueError(f"{path.name} cannot be read as a mesh ({type(error).__name__}: {error})") from error
+    if vertices < 3 or not faces:
+        raise ValueError(f"{path.name} is empty: {vertices} vertices, {faces} faces")
+    _check(mesh, vertices, faces, path.name)
+    return mesh
+
+
 def _check(mesh, vertices, faces, name):
     if len(mesh.vertices) != vertices or len(mesh.faces) < faces:
         raise ValueError(f"{name} is truncated: {len(mesh.vertices)} of {vertices} vertices, {len(mesh.faces)} of {faces} faces")

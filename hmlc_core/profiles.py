@@ -1,4 +1,5 @@
 """Every size, width, epoch and seed count, in one place."""
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
@@ -76,10 +77,23 @@ def get(profile, dataset="hierarchical_mnist"):
     return replace(found, epochs=-(-found.epochs // 3)) if dataset in TUNING else found
 
 
+def for_own_data(name, samples, side, **changes):
+    """The profile `name` for images of a user's own: batch and epochs by their number; `changes`: any other field.
+
+    Small sets get more epochs, so that 60 images are trained for a minute and 60,000 for some on two CPU cores.
+    """
+    base = get(name, "modelnet10")
+    batch = min(base.batch_size, max(8, 2 ** int(math.log2(max(samples // 4, 1)))))
+    encoder = base.encoder if name != "gpu" else "resnet18"         # from scratch: no download
+    learning = dict(optimizer="adamw", learning_rate=_CPU.learning_rate)
+    return replace(base, name="own data", canvas=side, train_size=samples, encoder=encoder, batch_size=batch, epochs=min(max(60_000 // samples, 3), 60),
+                   **learning | changes)
+
+
 def run_label(method, profile, dataset):
     """A method's name in result files: with "_without_batchnorm" behind it, "@4" for 4 epochs or "@lr0.003" for a learning rate
     where the profile of that name has another."""
-    usual = get(profile.name, dataset)
+    usual = get(profile.name, dataset) if profile.name in PROFILES else profile
     return (method + ("" if profile.head_batch_norm else "_without_batchnorm")
             + ("" if profile.epochs == usual.epochs else f"@{profile.epochs}")
             + ("" if profile.learning_rate == usual.learning_rate else f"@lr{profile.learning_rate:g}"))

@@ -393,3 +393,24 @@ def test_small_and_prime_batches(n):
 def test_one_sample_with_two_views():
     views = torch.randn(1, 2, 5)
     assert losses.supcon_loss(views, torch.tensor([3])).item() == pytest.approx(0, abs=1e-6)      # nothing to tell it from
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_levels_that_share_one_mask_share_their_similarities(batch, unknown, monkeypatch):
+    z, labels = batch
+    labels = labels.clone()
+    if unknown:
+        labels[::5, 1] = -1
+    found = []
+    for make in (lambda m: m, lambda m: m.clone(memory_format=torch.contiguous_format)):
+        x = z.clone().requires_grad_()
+        calls = []
+        monkeypatch.setattr(losses, "_contrast_of", lambda *arguments, real=CONTRAST: calls.append(1) or real(*arguments))
+        value = losses.masked_hierarchical_loss(x, labels, make(masks.rectified_masks(x.detach(), 2)))
+        value.backward()
+        found.append((value.detach(), x.grad, len(calls)))
+    assert torch.allclose(found[0][0], found[1][0]) and torch.allclose(found[0][1], found[1][1])
+    assert [count for *_, count in found] == ([2, 2] if unknown else [1, 2])
+
+
+CONTRAST = losses._contrast_of

@@ -1,0 +1,141 @@
+"""A user's own images, meshes and csv: everything becomes one data set, what is broken is named, nothing is tested that was trained on."""
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from hmlc_core import own
+
+
+def picture(path, colour=(200, 30, 30), size=(40, 30), mode="RGB", **how):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).convert(mode).save(path, **how)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """animal/{dog,cat} and plant/tree, three to six pictures each, of all sorts."""
+    root = tmp_path / "pets"
+    for number, (place, mode, kind) in enumerate([("animal/dog", "RGB", "jpg"), ("animal/cat", "L", "png"), ("plant/tree", "RGBA", "png"),
+                                                  ("plant/tree", "P", "gif"), ("animal/dog", "CMYK", "jpg"), ("animal/cat", "1", "bmp")]):
+        for k in range(3):
+            picture(root / place / f"{number}{k}.{kind}", (40 * number, 100, 30 * k), (30 + 7 * k, 50 - 6 * number), mode)
+    return root
+
+
+def test_images_of_every_mode_and_size(folder):
+    dataset, groups, broken = own.read(folder, size=16)
+    assert dataset.images.shape == (18, 16, 16, 3) and not broken and groups.tolist() == list(range(18))
+    assert dataset.level_names == ["level 1", "level 2"] and dataset.class_names == [["animal", "plant"], ["animal/cat", "animal/dog", "plant/tree"]]
+    assert np.bincount(dataset.labels[:, 1]).tolist() == [6, 6, 6]
+
+
+def test_pictures_are_turned_upright(tmp_path):
+    image = Image.new("RGB", (40, 20))
+    image.paste((255, 255, 255), (0, 0, 20, 20))                   # left half white
+    exif = Image.Exif()
+    exif[0x0112] = 6                                                # to be turned clockwise by 90 degrees
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "x.png", exif=exif)
+    dataset, *_ = own.read(tmp_path, size=20)
+    assert dataset.images[0, 2].min() > 200 and dataset.images[0, -3].max() < 50      # now the top is white
+
+
+def test_broken_files_are_named_and_left_out(folder):
+    (folder / "animal/dog/empty.png").write_bytes(b"")
+    (folder / "animal/dog/text.jpg").write_text("no picture")
+    whole = (folder / "animal/cat/10.png").read_bytes()
+    (folder / "animal/cat/cut.png").write_bytes(whole[:len(whole) // 2])
+    dataset, groups, broken = own.read(folder, size=16)
+    assert len(dataset) == len(groups) == 18
+    assert sorted(name.rsplit("/", 1)[1] for name in broken) == ["cut.png", "empty.png", "text.jpg"]
+    assert all("cannot read image" in reason for reason in broken.values())
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr("hmlc_core.datasets.MAX_PIXELS", 1000)
+    for name in "ab":
+        picture(tmp_path / name / "x.png", size=(40, 30))
+    with pytest.raises(ValueError, match="40 x 30 pixels, more than the limit of 1000"):
+        own.read(tmp_path)
+    monkeypatch.setattr(own, "MAX_BYTES", 1000)
+    with pytest.raises(ValueError, match="2 files at 64 x 64 take more than the limit"):
+        own.read(tmp_path)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda root: None, "found files at depths {}"),
+    (lambda root: picture(root / "x.png"), "depths {0: 1}"),
+    (lambda root: (picture(root / "a" / "x.png"), picture(root / "a" / "b" / "x.png")), "depths"),
+    (lambda root: (picture(root / "a" / "x.png"), (root / "b").mkdir(), (root / "b" / "y.off").write_text("OFF")), "images and meshes")])
+def test_folders_that_are_no_hierarchy_are_refused(tmp_path, make, message):
+    (tmp_path / "root").mkdir()
+    make(tmp_path / "root")
+    with pytest.raises(ValueError, match=message):
+        own.read(tmp_path / "root")
+    with pytest.raises(ValueError, match="neither a folder nor a csv"):
+        own.read(tmp_path / "nothing")
+
+
+def test_csv_with_unknown_labels(folder):
+    table = folder / "labels.csv"
+    table.write_text("\ufefffile,kingdom,species\nanimal/dog/00.jpg,animal,dog\nanimal/cat/10.png, animal ,\nplant/tree/20.png,plant,tree\nmissing.png,plant,tree\n", encoding="utf-8")
+    dataset, _, broken = own.read(table, size=8)
+    assert dataset.level_names == ["kingdom", "species"] and dataset.class_names == [["animal", "plant"], ["dog", "tree"]]
+    assert dataset.labels.tolist() == [[0, 0], [0, -1], [1, 1]]
+    assert list(broken) == [str(folder / "missing.png")]
+
+
+@pytest.mark.parametrize("text, message", [("", "readable csv"), ("file\na.png\n", "at least one level"), ("file,a\n", "0 rows"),
+                                           ("file,a\nx.png,b,c\n", "row 2 with another number"), ('file,a\n"x.png,b\n', "readable csv")])
+def test_csv_that_is_none_is_refused(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        own.read(tmp_path / "t.csv")
+
+
+def test_csv_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_bytes("file,ebene\nx.png,Löwe\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="UTF-8"):
+        own.read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_meshes_become_views(tmp_path, nested):
+    shapes = {"box": trimesh.creation.box((1, 2, 3)), "ball": trimesh.creation.icosphere(1), "rod": trimesh.creation.cylinder(1, 5)}
+    for name, mesh in shapes.items():
+        for number in range(4):
+            path = tmp_path / "root" / ("solids/" if nested else "") / name / f"{number}.{'obj' if number else 'off'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            mesh.export(path)
+    (tmp_path / "root" / ("solids/" if nested else "") / "box" / "flat.stl").write_bytes(trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]]).export(file_type="stl"))
+    dataset, groups, broken = own.read(tmp_path / "root", size=8)
+    assert dataset.images.shape == (144, 8, 8, 1) and np.bincount(groups).tolist() == [12] * 12
+    assert [name.rsplit("/", 1)[1] for name in broken] == ["flat.stl"] and "flat" in next(iter(broken.values()))
+    assert dataset.level_names == (["level 1", "level 2"] if nested else ["level 1", "object"])
+    train, test = own.divide(dataset, groups)
+    if nested:      # whole objects are spared
+        assert len(train) == 108 and len(test) == 36 and np.bincount(test.labels[:, 1]).tolist() == [12, 12, 12]
+    else:           # the finest level is the object, so views are spared
+        assert (np.bincount(train.labels[:, 1]) >= 9).all() and (np.bincount(test.labels[:, 1]) >= 2).all()
+
+
+def test_division_spares_a_share_of_each_class(folder):
+    dataset, groups, _ = own.read(folder, size=8)
+    train, test = own.divide(dataset, groups, share=0.34)
+    assert np.bincount(test.labels[:, 1]).tolist() == [2, 2, 2] and len(train) + len(test) == 18
+    assert (own.divide(dataset, groups, share=0.34)[1].images == test.images).all() and test.split == "test"
+
+
+def test_small_classes_stay_in_train_and_single_samples_become_unknown(folder):
+    for name in ("animal/dog/00.jpg", "animal/dog/01.jpg", "animal/dog/02.jpg", "animal/dog/40.jpg", "animal/dog/41.jpg"):
+        (folder / name).unlink()
+    dataset, groups, _ = own.read(folder, size=8)
+    train, test = own.divide(dataset, groups)
+    assert (train.labels[:, 1] != 1).all() and (train.labels[:, 1] == -1).sum() == 1 and (test.labels[:, 1] != 1).all()
+    table = own.check(dataset).set_index("level")
+    assert table.loc["level 2", "smallest class"] == "animal/dog (1)" and table.loc["level 2", "imbalance"] == 6
+    with pytest.raises(ValueError, match="no class of level 'level 2' has more than two samples"):
+        own.divide(own.replace(dataset, images=dataset.images[:4], labels=np.array([[0, 0], [0, 0], [1, 2], [1, 2]])), np.arange(4))
