@@ -139,11 +139,28 @@ def embedding_maps(maps, labels, level_names, class_names, captions):
             axis.scatter(*points.T, s=2, c=colours[labels[:, level]], linewidths=0, rasterized=True)
             axis.set(xticks=[], yticks=[], xlabel=captions[method, level])
             axis.set_title(label(method) if level == 0 else "")
+            if len(class_names[level]) > 10:
+                _name_clusters(axis, points, labels[:, level], class_names[level])
         axes[level, 0].set_ylabel(f"level {level + 1}: {level_names[level]}")
         if len(class_names[level]) <= 10:
             handles = [plt.Line2D([], [], marker="o", ls="", ms=4, color=c, label=n) for c, n in zip(colours, class_names[level])]
             axes[level, -1].legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0)
     return figure
+
+
+def _name_clusters(axis, points, labels, names, least=0.05):
+    """Write class names at the medians of their points, largest classes first; a name that would come within `least` (of the map's
+    height) of one already there is left out."""
+    low, high = points.min(0), points.max(0)
+    taken = []
+    for k in np.bincount(labels[labels >= 0], minlength=len(names)).argsort()[::-1]:
+        if not (labels == k).any():
+            continue
+        place = np.median(points[labels == k], 0)
+        across, up = (place - low) / (high - low)
+        if all(abs(across - x) > least * (len(names[k]) + length) / 4 or abs(up - y) > least for x, y, length in taken):
+            taken.append((across, up, len(names[k])))
+            axis.text(*place, names[k], fontsize=5, ha="center", va="center", bbox=dict(boxstyle="round,pad=0.1", fc="white", ec="none", alpha=0.6))
 
 
 def accuracy_per_level(summary, level_names, methods):

@@ -71,6 +71,16 @@ def execute(notebook, parameters, dataset, jobs):
                                extra_arguments=["--log-level=ERROR"])
 
 
+def write_page(folder):
+    """A page (README.md in the folder) that shows all figures and tables that are there."""
+    lines = [f"# Figures and tables, profile {folder.name}", "", "Made by `run_all.sh`; not written by hand.", ""]
+    for path in sorted([*folder.glob("*.png"), *folder.glob("*.md")], key=lambda p: (p.suffix, p.name)):
+        if path.name != "README.md":
+            lines += [f"## {path.stem.replace('_', ' ')}", "", f"![{path.stem}]({path.name})" if path.suffix == ".png" else path.read_text(), ""]
+    with files.writing(folder / "README.md") as beside:
+        beside.write_text("\n".join(lines))
+
+
 def clock(seconds):
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
@@ -101,6 +111,7 @@ def main():
         except Exception as error:  # e.g. the kernel was killed because memory ran out
             sys.exit(f"\n{notebook.name} stopped: {type(error).__name__}: {error}\n"
                      "What is finished is kept: run again to go on from here.")
+    write_page(files.FIGURES / args.profile)
     print(f"Done in {clock(time.monotonic() - start)}. Figures and tables: {files.FIGURES / args.profile}, "
           f"executed notebooks: {files.DATA / 'executed'}")
     for dataset, reason in missing.items():

@@ -15,6 +15,8 @@ from papermill.exceptions import PapermillExecutionError
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NUMBERED = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+TABLES = ROOT / "notebooks" / "06_tables.ipynb"
 
 spec = importlib.util.spec_from_file_location("run", ROOT / "notebooks" / "run.py")
 run = importlib.util.module_from_spec(spec)
@@ -44,7 +46,7 @@ def run_all(workspace, *words):
 
 @pytest.fixture(scope="session")
 def first_run(workspace):
-    return run_all(workspace, "--with", "baselines,order,ablation")
+    return run_all(workspace, "--with", "baselines,order,ablation,claims")
 
 
 def test_smoke_run_regenerates_every_figure_and_table(workspace, first_run):
@@ -53,8 +55,13 @@ def test_smoke_run_regenerates_every_figure_and_table(workspace, first_run):
     figures = ["fig1_pairs", "fig2_architecture", "fig3_hierarchical_mnist", "fig4_tsne", "fig4_tsne_wide", "masks",
                "learning_curves", "linear_accuracy"]
     tables = ["table1_hierarchical_mnist", "table2_variance", "table3_order", "verdicts", "times"]
-    assert made == {f"{n}.{k}" for n in figures for k in ("pdf", "png")} | {f"{n}.{k}" for n in tables for k in ("csv", "md")}
-    assert "[6/6] 06_tables" in first_run.stdout and "elapsed" in first_run.stdout and "left" in first_run.stdout
+    claims = {name for name in made if name.startswith(("claim_", "claims.", "information_of_parts", "mask_", "number_of_levels"))}
+    assert {"claims.md", "claim_order.png", "claim_imbalance_g_hmlc.pdf", "mask_usage.png", "mask_stability.png", "number_of_levels.png",
+            "information_of_parts_hierarchical_mnist_three.png"} <= claims
+    assert made - claims == {f"{n}.{k}" for n in figures for k in ("pdf", "png")} | {f"{n}.{k}" for n in tables for k in ("csv", "md")} | {"README.md"}
+    page = (workspace / "figures" / "smoke" / "README.md").read_text()
+    assert "![fig4_tsne](fig4_tsne.png)" in page and "A-HMLC above G-HMLC" in page
+    assert "[7/7] 07_claims" in first_run.stdout and "elapsed" in first_run.stdout and "left" in first_run.stdout
     table = (workspace / "figures" / "smoke" / "table1_hierarchical_mnist.md").read_text()
     for name in ("G-HMLC", "A-HMLC", "HMCE (paper)", "cross-entropy", "seeds 0, 1"):
         assert name in table
@@ -63,7 +70,7 @@ def test_smoke_run_regenerates_every_figure_and_table(workspace, first_run):
 def test_second_run_uses_the_cache_and_gives_the_same_numbers(workspace, first_run):
     before = (workspace / "data" / "results" / "smoke.csv").read_text()
     stamps = {p: p.stat().st_mtime_ns for p in (workspace / "data" / "runs").rglob("checkpoint.pt")}
-    again = run_all(workspace, "--only", "03,04", "--with", "baselines,order,ablation")
+    again = run_all(workspace, "--only", "03,04", "--with", "baselines,order,ablation,claims")
     assert again.returncode == 0, again.stderr[-3000:]
     assert {p: p.stat().st_mtime_ns for p in (workspace / "data" / "runs").rglob("checkpoint.pt")} == stamps
     assert (workspace / "data" / "results" / "smoke.csv").read_text() == before
@@ -71,7 +78,7 @@ def test_second_run_uses_the_cache_and_gives_the_same_numbers(workspace, first_r
 
 def test_executed_notebooks_end_with_provenance_and_hold_no_warnings(workspace, first_run):
     executed = sorted((workspace / "data" / "executed").glob("*.ipynb"))
-    assert [p.name for p in executed] == [f"smoke-{n.name}" for n in NOTEBOOKS]
+    assert [p.name for p in executed] == [f"smoke-{n.name}" for n in NUMBERED]
     for path in executed:
         outputs = [o for cell in nbformat.read(path, 4).cells for o in cell.get("outputs", [])]
         assert "wall time" in outputs[-1]["text"]
@@ -79,9 +86,9 @@ def test_executed_notebooks_end_with_provenance_and_hold_no_warnings(workspace, 
 
 
 def test_failing_notebook_stops_with_its_name_cell_and_error(workspace, first_run):
-    notebook = nbformat.read(NOTEBOOKS[-1], 4)
+    notebook = nbformat.read(TABLES, 4)
     notebook.cells.insert(3, nbformat.v4.new_code_cell("raise KeyError('planted')"))
-    broken = workspace / "notebooks" / NOTEBOOKS[-1].name
+    broken = workspace / "notebooks" / TABLES.name
     kept = broken.read_bytes()
     nbformat.write(notebook, broken)
     found = run_all(workspace, "--only", "06")
@@ -130,8 +137,9 @@ def test_notebooks_are_clean(path):
     notebook = nbformat.read(path, 4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code)
-    more = {"dataset", "jobs"} if path.name[:2] in run.PER_DATASET else set()
-    assert set(papermill.inspect_notebook(str(path))) == {"profile", "extras"} | more
+    if path in NUMBERED:
+        more = {"dataset", "jobs"} if path.name[:2] in run.PER_DATASET else set()
+        assert set(papermill.inspect_notebook(str(path))) == {"profile", "extras"} | more
     assert "results.provenance()" in code[-1].source
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
 
@@ -185,3 +193,45 @@ def test_readme_example_runs_and_its_pictures_are_there():
     exec(re.search(r"```python\n(.*?)```", text, re.S).group(1), {})
     for link in re.findall(r"\]\(([^)h#][^)]*)\)", text):
         assert (ROOT / link).exists(), link
+
+
+def colab_cell(notebook):
+    return next(cell.source for cell in nbformat.read(notebook, 4).cells if "colab" in cell.metadata.get("tags", []))
+
+
+def test_every_notebook_has_the_same_colab_cell_which_does_nothing_elsewhere():
+    assert len({colab_cell(path) for path in NOTEBOOKS}) == 1
+    before = dict(os.environ), os.getcwd(), list(sys.path)
+    exec(colab_cell(NOTEBOOKS[0]), {})
+    assert (dict(os.environ), os.getcwd(), list(sys.path)) == before
+
+
+COLAB = """
+import os, subprocess, sys, types
+google, colab, drive = (types.ModuleType(name) for name in ("google", "google.colab", "google.colab.drive"))
+google.colab, colab.drive, drive.mount = colab, drive, os.makedirs
+sys.modules |= {{"google": google, "google.colab": colab, "google.colab.drive": drive}}
+commands = []
+real, subprocess.run = subprocess.run, lambda words, **more: commands.append(words) or (real(words, **more) if words[0] == "git" else None)
+import importlib.util
+find, importlib.util.find_spec = importlib.util.find_spec, lambda name, *more: None if name == "embreex" else find(name, *more)
+exec(open("cell.py").read())
+print(commands[-1], "\\n", open(commands[-1][5]).read() if os.path.exists(commands[-1][5]) else "", os.getcwd())
+"""
+
+
+def test_colab_cell_fetches_installs_what_is_missing_and_keeps_runs_on_drive(tmp_path):
+    content = tmp_path / "content"
+    content.mkdir()
+    cell = colab_cell(NOTEBOOKS[0]).replace("/content", str(content)).replace("keep_on_drive = False", "keep_on_drive = True")
+    (tmp_path / "simulated.py").write_text(COLAB.format())
+    for source in ("", str(ROOT)):
+        (tmp_path / "cell.py").write_text(cell.replace('repository = ""', f'repository = "{source}"'))
+        ended = subprocess.run([sys.executable, "simulated.py"], cwd=tmp_path, capture_output=True, text=True)
+        if not source:
+            assert "give the address of the git repository" in ended.stderr
+    assert ended.returncode == 0, ended.stderr
+    assert "installing embreex\n" in ended.stdout and "--constraint" in ended.stdout
+    assert "torch" not in ended.stdout.split("--constraint")[1].split("]")[0].replace(str(tmp_path), "")
+    runs = content / "hmlc" / "data" / "runs"
+    assert runs.is_symlink() and runs.resolve() == (content / "drive" / "MyDrive" / "hmlc" / "runs").resolve()
