@@ -68,6 +68,9 @@ def unpack(archive, folder):
             stored.extractall(beside)               # zipfile keeps members inside
     except zipfile.BadZipFile as error:
         raise ValueError(f"{archive} is no whole zip file ({error}): delete it and run again") from error
+    if not (beside / folder.name).is_dir():
+        shutil.rmtree(beside)
+        raise ValueError(f"{archive} does not hold a folder {folder.name}: delete it and run again")
     (beside / folder.name).rename(folder)
     shutil.rmtree(beside)
     return folder

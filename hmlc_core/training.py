@@ -2,6 +2,7 @@
 import argparse
 import copy
 import ctypes
+import inspect
 import json
 import time
 from dataclasses import dataclass, field, replace
@@ -220,11 +221,22 @@ def _autocast(device):
                           enabled=precision != torch.float32)
 
 
+def _foreign_source(part):
+    """Source of a mask maker or loss that a user wrote elsewhere (say, in a notebook), as text; "" for ours, which the code's hash has."""
+    part = getattr(part, "func", part)
+    if part is None or part.__module__.startswith("hmlc_core"):
+        return ""
+    try:
+        return inspect.getsource(part)
+    except OSError:     # typed where no source is kept
+        return part.__qualname__
+
+
 def config_hash(dataset, method, profile, seed, device):
     """What a run's numbers depend on: data, settings, seed, kind of device, precision, torch and the code that trains."""
     code = files.code_hash(augment, distributed, losses, masks, models, __file__)
     parts = [dataset.fingerprint, dataset.name, method, profile.training_settings(), seed,
-             device.type, str(_precision(device)), torch.__version__, code]
+             device.type, str(_precision(device)), torch.__version__, code, *map(_foreign_source, METHODS[method][:2])]
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 

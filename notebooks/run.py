@@ -26,8 +26,9 @@ def parse(words=None):
                         help="smoke: a minute, checks that it runs; cpu: minutes on a laptop; gpu: paper scale "
                              "(default: gpu if CUDA is there, else cpu)")
     parser.add_argument("--only", metavar="03,05", default="", help="run only the notebooks with these numbers")
+    named = {text: [name for name in profiles.EXTRAS if profiles.EXTRAS[name] == text] for text in profiles.EXTRAS.values()}
     parser.add_argument("--with", dest="extras", metavar="NAME,...", default="",
-                        help=f"also: {'; '.join(f'{name}: {text}' for name, text in profiles.EXTRAS.items())}")
+                        help="; ".join(f"{', '.join(names)}: {text}" for text, names in named.items()))
     parser.add_argument("--jobs", metavar="N", type=int, default=1, help="train N runs at the same time; on several GPUs one on each")
     parser.add_argument("--fresh", action="store_true", help="first delete this profile's results, and all training runs and caches")
     parser.add_argument("--check", action="store_true", help="then compare the results with data/reference")

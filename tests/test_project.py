@@ -188,9 +188,10 @@ def test_readme_tables_are_those_of_the_reference(workspace):
         assert row in tables, row
 
 
-def test_readme_example_runs_and_its_pictures_are_there():
+def test_readme_examples_run_and_its_pictures_are_there():
     text = (ROOT / "README.md").read_text()
-    exec(re.search(r"```python\n(.*?)```", text, re.S).group(1), {})
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(block, {"__name__": "__main__"})
     for link in re.findall(r"\]\(([^)h#][^)]*)\)", text):
         assert (ROOT / link).exists(), link
 

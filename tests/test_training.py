@@ -270,3 +270,20 @@ def test_projection_head_is_normalised_by_batchnorm():
     z = head(torch.rand(64, 12))
     assert z.mean(0).abs().max() < 1e-5 and z.var(0, correction=0).allclose(torch.ones(8), atol=1e-3)
     assert not any(isinstance(m, torch.nn.BatchNorm1d) for m in models.projection_head(12, 8, batch_norm=False))
+
+
+def halves(embeddings, levels):
+    return masks.split_masks(embeddings, levels)
+
+
+def thirds(embeddings, levels):
+    return masks.split_masks(embeddings, levels).flip(0)
+
+
+def test_a_users_own_method_is_cached_by_its_source(dataset, monkeypatch):
+    keys = []
+    for maker in (halves, thirds, halves):
+        monkeypatch.setitem(METHODS, "mine", Method(maker, losses.masked_hierarchical_loss))
+        keys.append(training.config_hash(dataset, "mine", TINY, 0, torch.device("cpu")))
+    assert keys[0] == keys[2] != keys[1]
+    assert training._foreign_source(masks.gmm_masks) == training._foreign_source(None) == ""
