@@ -188,14 +188,7 @@ def build_hierarchical_mnist(digits, digit_labels, n, canvas, labels="factor", s
         HierarchicalDataset, images [n, canvas, canvas, 1].
     """
     digits, digit_labels = np.asarray(digits), np.asarray(digit_labels)
-    if labels not in ("factor", "path"):
-        raise ValueError(f"labels must be 'factor' or 'path', not {labels!r}")
-    if canvas < 12 or n < 1:
-        raise ValueError(f"canvas must be at least 12 and n at least 1, not {canvas} and {n}")
-    if digits.shape != (len(digit_labels), 28, 28) or digits.dtype != np.uint8 or not len(digits):
-        raise ValueError(f"digits must be uint8 [{len(digit_labels)}, 28, 28], not {digits.dtype} {list(digits.shape)}")
-    if subsidiaries not in (1, 2) or (subsidiaries == 2 and labels == "path"):
-        raise ValueError(f"subsidiaries must be 1 or 2, and 1 with labels='path', not {subsidiaries}")
+    _check_recipe(digits, digit_labels, n, canvas, labels, subsidiaries)
     rng = np.random.default_rng(seed)
     chosen = [rng.permutation(np.arange(n) % len(digits)) for _ in range(1 + subsidiaries)]
     images = _compose(digits, chosen, canvas, rng)
@@ -207,6 +200,17 @@ def build_hierarchical_mnist(digits, digit_labels, n, canvas, labels="factor", s
                                    split, "hierarchical_mnist_path", source)
     names = ["central", "subsidiary", "second subsidiary"][:1 + subsidiaries]
     return HierarchicalDataset(images, y, names, [ten] * len(names), split, "hierarchical_mnist" + ("_three" if subsidiaries == 2 else ""), source)
+
+
+def _check_recipe(digits, digit_labels, n, canvas, labels, subsidiaries):
+    if labels not in ("factor", "path"):
+        raise ValueError(f"labels must be 'factor' or 'path', not {labels!r}")
+    if canvas < 12 or n < 1:
+        raise ValueError(f"canvas must be at least 12 and n at least 1, not {canvas} and {n}")
+    if digits.shape != (len(digit_labels), 28, 28) or digits.dtype != np.uint8 or not len(digits):
+        raise ValueError(f"digits must be uint8 [{len(digit_labels)}, 28, 28], not {digits.dtype} {list(digits.shape)}")
+    if subsidiaries not in (1, 2) or (subsidiaries == 2 and labels == "path"):
+        raise ValueError(f"subsidiaries must be 1 or 2, and 1 with labels='path', not {subsidiaries}")
 
 
 def _compose(digits, chosen, canvas, rng):

@@ -162,7 +162,7 @@ def planned_runs(profile, extras=(), dataset=None):
     if "tuning" in extras:
         plans += [Plan(name, method, _faster(get(profile, name), rate), get(profile).seeds[0])
                   for name in TUNING for method in TUNING_METHODS for rate in LEARNING_RATES]
-    return [plan for plan in plans if dataset in (None, variant_of(plan.dataset))]
+    return [plan for plan in dict.fromkeys(plans) if dataset in (None, variant_of(plan.dataset))]
 
 
 def variant_of(dataset):

@@ -274,14 +274,19 @@ def pretrain(dataset, method, profile="cpu", seed=0, *, folder=None, device=None
         _keep_freed_memory()
     key = config_hash(dataset, method, profile, seed, device)
     folder = Path(folder or files.DATA / "runs") / f"{dataset.name}-{method}-seed{seed}-{key}"
+    model = _new_model(dataset, method, profile, seed, device)
+    with tqdm(desc=f"{method} seed {seed}", leave=False, **({} if progress else {"disable": True})) as bar:
+        history = _train(model, dataset, profile, seed, device, folder / "checkpoint.pt", bar, snapshots)
+    return Run(dataset, method, profile, seed, model.eval(), history, folder, key, device)
+
+
+def _new_model(dataset, method, profile, seed, device):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Model(METHODS[method], profile, dataset.images.shape[3], dataset.class_counts)
     model = model.to(device, memory_format=torch.channels_last)
     model.encoder, model.head = (distributed.synchronise(part, device) for part in (model.encoder, model.head))
-    with tqdm(desc=f"{method} seed {seed}", leave=False, **({} if progress else {"disable": True})) as bar:
-        history = _train(model, dataset, profile, seed, device, folder / "checkpoint.pt", bar, snapshots)
-    return Run(dataset, method, profile, seed, model.eval(), history, folder, key, device)
+    return model
 
 
 def _keep_freed_memory():

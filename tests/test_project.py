@@ -172,6 +172,17 @@ def test_reference_holds_the_planned_runs_from_committed_code():
     assert not reference.commit.str.endswith("+").any()
 
 
+@pytest.mark.parametrize("profile", ["smoke", "cpu", "gpu"])
+def test_planned_runs_are_told_apart_by_their_labels(profile):
+    from hmlc_core import profiles
+    plans = profiles.planned_runs(profile, list(profiles.EXTRAS))
+    labels = [(plan.dataset, profiles.run_label(plan.method, plan.profile, plan.dataset), plan.seed) for plan in plans]
+    assert len(set(labels)) == len(labels) > 200
+    for name in ("hierarchical_mnist", "cifar100", "modelnet10", "modelnet40"):
+        assert profiles.planned_runs(profile, list(profiles.EXTRAS), name)
+    assert sum(len(profiles.planned_runs(profile, list(profiles.EXTRAS), name)) for name in ("hierarchical_mnist", *profiles.TABLE1)) == len(plans)
+
+
 def test_check_without_a_reference_stops_before_the_run(monkeypatch):
     monkeypatch.setattr("sys.argv", ["run_all.sh", "--profile", "smoke", "--check"])
     with pytest.raises(SystemExit, match="no .*smoke.csv to compare with"):
@@ -182,7 +193,8 @@ def test_readme_tables_are_those_of_the_reference(workspace):
     made = run_all(workspace, "--profile", "cpu", "--only", "06")
     assert made.returncode == 0, made.stderr[-3000:]
     tables = "\n".join(path.read_text() for path in (workspace / "figures" / "cpu").glob("*.md")).replace(" *(recorded)*", "")
-    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("|") and "±" in line]
+    lines = (ROOT / "README.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("|") and ("±" in line or line.startswith(("| CIFAR-100 |", "| ModelNet10 |")))]
     assert len(rows) > 10
     for row in rows:
         assert row in tables, row
