@@ -5,10 +5,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import cohen_kappa_score
 from sklearn.mixture import BayesianGaussianMixture
 
-from hmlc_core import augment, evaluation, files, results
+from hmlc_core import augment, datasets, evaluation, files, results
 from hmlc_core.checks import require, require_embeddings
 from hmlc_core.evaluation import accuracy, linear_logits
 
@@ -19,21 +18,26 @@ def strongest_level(masks):
 
 
 def mask_agreement(a, b):
-    """Cohen's kappa (scikit-learn) of the strongest levels of two masks [L, B, D]: 1 = the same, 0 = as by chance."""
-    return float(cohen_kappa_score(strongest_level(a).flatten().cpu().numpy(), strongest_level(b).flatten().cpu().numpy()))
+    """Cohen's kappa of the strongest levels of two masks [L, B, D], mean over the B pairs: 1 = the same, 0 = as by chance given how many
+    coordinates each level has in each. A pair whose coordinates are all in one level says 1 or is left out."""
+    a, b = (F.one_hot(strongest_level(masks), len(masks)).double() for masks in (a, b))     # [B, D, L]
+    same = (a * b).sum(2).mean(1)
+    chance = (a.mean(1) * b.mean(1)).sum(1)
+    return float(torch.where(chance < 1, (same - chance) / (1 - chance), torch.where(same == 1, 1.0, torch.nan)).nanmean())
 
 
 def agreement_of_pairs(masks, labels, pairs=20_000, seed=0):
     """Agreement of the masks of two different samples: of the same class of one level alone, of both, of none.
 
     Args:
-        masks: [L, B, D]; labels: int64 [B, 2].
+        masks: [L, B, D]; labels: int64 [B, 2]; samples with an unknown label are left out.
 
     Returns:
         dict: "neither", "level 1 only", "level 2 only", "both" -> mean kappa over the random pairs of that kind.
     """
     a, b = torch.randint(len(labels), (2, pairs), generator=torch.Generator().manual_seed(seed))
-    a, b = a[a != b], b[a != b]
+    told = (a != b) & (labels[a] >= 0).all(1) & (labels[b] >= 0).all(1)
+    a, b = a[told], b[told]
     kind = (labels[a] == labels[b]).long() @ torch.tensor([1, 2])
     names = ("neither", "level 1 only", "level 2 only", "both")
     return {name: mask_agreement(masks[:, a[kind == k]], masks[:, b[kind == k]]) for k, name in enumerate(names) if (kind == k).any()}
@@ -42,7 +46,8 @@ def agreement_of_pairs(masks, labels, pairs=20_000, seed=0):
 @torch.no_grad()
 def view_agreement(run, split="test", images=500):
     """Mean kappa of the masks of two random views of the same image."""
-    pictures = torch.from_numpy(run.data(split).images[:images]).to(run.device)
+    pictures = run.data(split).images
+    pictures = torch.from_numpy(pictures[datasets.sample(len(pictures), images)]).to(run.device)
     views = augment.two_views(pictures, run.profile.augmentation, torch.Generator(run.device).manual_seed(0)).transpose(0, 1)
     embeddings = [run.model.head(run.encoder(view.contiguous(memory_format=torch.channels_last))).float() for view in views]
     return mask_agreement(*(run.model.objective.level_masks(z) for z in embeddings))
@@ -95,7 +100,8 @@ def analyse(run, split="test", samples=50):
     embeddings; with masks also "bits_of_part_<level>" (see part_information), "mask_agreement_views" and, with two levels,
     "mask_agreement_<neither, both, ...>"."""
     def rows():
-        found = {f"levels_posterior_{k}": p for k, p in enumerate(levels_posterior(run.embeddings(split)[:samples]), 1)}
+        some = run.embeddings(split)[datasets.sample(len(run.data(split)), samples)]
+        found = {f"levels_posterior_{k}": p for k, p in enumerate(levels_posterior(some), 1)}
         masks = run.level_masks(split)
         if masks is not None and (masks != masks[:1]).any():
             found["mask_agreement_views"] = view_agreement(run, split)

@@ -2,12 +2,17 @@
 import torch
 
 
+def has_values(tensor):
+    """False on the meta device, in fake-tensor mode and while tracing."""
+    return type(tensor) is torch.Tensor and not tensor.is_meta
+
+
 def require(condition, message):
     """Raise ValueError(message) unless `condition` (a bool or a tensor of one) holds.
 
     Tensors without values (meta device, fake-tensor mode, tracing) pass: there is nothing to look at.
     """
-    if isinstance(condition, torch.Tensor) and (type(condition) is not torch.Tensor or condition.is_meta):
+    if isinstance(condition, torch.Tensor) and not has_values(condition):
         return
     if not condition:
         raise ValueError(message)

@@ -52,6 +52,9 @@ class HierarchicalDataset:
         if self.labels.shape != (len(self.images), len(self.level_names)):
             raise ValueError(f"labels must be [{len(self.images)}, {len(self.level_names)}] for {len(self.images)} images "
                              f"and levels {self.level_names}, not {list(self.labels.shape)}")
+        odd = set(self.level_names) & {"", "all", "epoch", "seconds", "device", "loss"} or len(set(self.level_names)) < len(self.level_names)
+        if odd:
+            raise ValueError(f"level names must differ, and none may be empty, all, epoch, seconds, device or loss: {self.level_names}")
         if len(self.class_names) != len(self.level_names):
             raise ValueError(f"{len(self.class_names)} lists of class names for {len(self.level_names)} levels")
         self.labels = self.labels.astype(np.int64)
@@ -306,6 +309,11 @@ def _hierarchical_mnist(profile, split, labels="factor", subsidiaries=1, ratio=1
         return build(n)
     share = tail_sizes(1, ratio, 10).mean()
     return long_tailed(build(round(n / share)), ratio)
+
+
+def sample(count, size):
+    """Indices of `size` of `count` samples, drawn once and for all, in order; all if there are no more."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:size])
 
 
 def tail_sizes(largest, ratio, classes):

@@ -92,7 +92,7 @@ def image_grid(dataset, indices, columns=8):
     figure, axes = plt.subplots(rows, columns, figsize=(columns, 1.25 * rows), squeeze=False, layout="constrained")
     for axis, i in zip(axes.flat, indices):
         axis.imshow(dataset.images[i].squeeze(), vmin=0, vmax=255)
-        axis.set_title(" / ".join(names[k] for names, k in zip(dataset.class_names, dataset.labels[i])), fontsize=8)
+        axis.set_title(" / ".join(names[k] if k >= 0 else "?" for names, k in zip(dataset.class_names, dataset.labels[i])), fontsize=8)
     for axis in axes.flat:
         axis.axis("off")
     return figure

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from hmlc_core.checks import require, require_embeddings
+from hmlc_core.checks import has_values, require, require_embeddings
 from hmlc_core.models import projection_head
 
 CHUNK = 4096        # rows of similarities at a time
@@ -128,7 +128,7 @@ def masked_hierarchical_loss(embeddings, labels, masks, temperature=0.1, level_w
     require(masks.shape == (levels, *embeddings.shape), f"masks must be {[levels, *embeddings.shape]}, not {list(masks.shape)}")
     weights = _level_weights(level_weights, embeddings, levels)
     contrast = None
-    if levels > 1 and masks.stride(0) == 0 and (labels >= 0).all():      # one mask, expanded: the similarities are the same
+    if levels > 1 and masks.stride(0) == 0 and has_values(labels) and (labels >= 0).all():      # one mask, expanded: the similarities are the same
         z, y = _flat(embeddings * masks[0], labels[:, 0], temperature)
         contrast = _contrast(z, y >= 0, temperature)
     found = [_anchor_losses(embeddings * mask, labels[:, h], temperature, contrast) for h, mask in enumerate(masks)]

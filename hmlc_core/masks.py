@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
-from hmlc_core.checks import require, require_embeddings
+from hmlc_core.checks import has_values, require, require_embeddings
 
 
 @torch.no_grad()
@@ -115,9 +115,11 @@ class SeparabilityMasks(nn.Module):
 
     @torch.no_grad()
     def observe(self, embeddings, labels):
-        """Learn from a training batch, embeddings [N, D] and labels [N, L]."""
+        """Learn from a training batch, embeddings [N, D] and labels [N, L]; one view a sample, since two are not independent."""
+        if not has_values(labels):
+            return
         found = torch.stack([separability(embeddings.float(), column) for column in labels.T])
-        self.separability.lerp_(found, 1 - self.momentum)
+        self.separability.lerp_(found, 1 - self.momentum if self.separability.any() else 1.0)
         self.level.copy_(self._assignment())
 
     def _assignment(self):
@@ -128,7 +130,8 @@ class SeparabilityMasks(nn.Module):
         missing = 1 - (self.separability * own).sum(1) / own.sum(1).clamp(min=1)            # what its coordinates leave unexplained
         ends = (missing.cumsum(0) / missing.sum() * (dim - levels)).round().long() + torch.arange(1, levels + 1, device=missing.device)
         level_of_place = (torch.arange(dim, device=ends.device)[:, None] >= ends).sum(1)    # each level has one place at least
-        relative = self.separability / self.separability.mean(1, keepdim=True).clamp(min=1e-6)
+        positive = self.separability.clamp(min=0)
+        relative = positive / positive.mean(1, keepdim=True).clamp(min=1e-2)        # a level not yet learned decides little
         _, coordinate = linear_sum_assignment(relative[level_of_place].cpu().numpy(), maximize=True)
         return torch.empty_like(self.level).scatter_(0, torch.from_numpy(coordinate).to(ends.device), level_of_place)
 

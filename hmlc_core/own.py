@@ -40,14 +40,17 @@ def read(path, size=64):
         raise ValueError(f"{path} is neither a folder nor a csv file")
     found = _read_all(files, size)
     kept = [i for i, pictures in enumerate(found) if not isinstance(pictures, str)]
-    broken = {str(files[i]): found[i] for i in range(len(files)) if i not in set(kept)}
+    broken = {str(path): pictures for path, pictures in zip(files, found) if isinstance(pictures, str)}
     if not kept:
         raise ValueError(f"none of the {len(files)} files of {path} can be read, e.g. {next(iter(broken.items()))}")
     repeats = [len(found[i]) for i in kept]
     table, levels = [table[i] for i in kept], list(levels)
     if len(levels) == 1 and files[kept[0]].suffix.lower() in MESHES:
-        table, levels = [(*row, f"{row[0]}/{files[i].stem}") for row, i in zip(table, kept)], [*levels, "object"]
+        base = path if path.is_dir() else path.parent
+        table, levels = [(*row, files[i].relative_to(base).with_suffix("").as_posix()) for row, i in zip(table, kept)], [*levels, "object"]
     names, labels = _encode(table)
+    if not all(names):
+        raise ValueError(f"{path}: level '{levels[[bool(n) for n in names].index(False)]}' has no label at all: remove that column")
     images = np.concatenate([found[i] for i in kept])
     dataset = HierarchicalDataset(images, labels.repeat(repeats, 0), levels, names, "train", path.stem, f"own data: {path.name}")
     return dataset, np.arange(len(kept)).repeat(repeats), broken
@@ -77,7 +80,7 @@ def _rows_of_csv(path):
         odd = next((number for number, row in enumerate(rows, 2) if len(row) != len(header)), None)
         raise ValueError(f"{path} must have a column of files, at least one level and a row a file; found columns {header}, {len(rows)} rows"
                          + (f", and row {odd} with another number of fields" if odd else ""))
-    return [path.parent / row[0] for row in rows], [tuple(name.strip() for name in row[1:]) for row in rows], header[1:]
+    return [path.parent / row[0] for row in rows], [tuple(name.strip() for name in row[1:]) for row in rows], [name.strip() for name in header[1:]]
 
 
 def _encode(table):
@@ -131,13 +134,15 @@ def divide(dataset, groups, share=0.2, seed=0):
     """
     rng = np.random.default_rng(seed)
     finest = dataset.labels[:, -1]
-    units = groups if len(set(zip(finest, groups))) > len(set(finest)) else np.arange(len(dataset))
+    known = finest >= 0
+    units = groups if len(set(zip(finest[known], groups[known]))) > len(set(finest[known])) else np.arange(len(dataset))
     test = np.zeros(len(dataset), bool)
     for label in np.unique(finest):
         mine = finest == label
         members = rng.permutation(np.unique(units[mine]))
-        spared = max(round(share * len(members)), 1) if mine.sum() > 2 and len(members) > 1 else 0
-        test |= mine & np.isin(units, members[:spared])
+        keep = 1 if mine.sum() >= 2 * len(members) else 2       # groups that leave two samples or more in train
+        spared = min(max(round(share * len(members)), 1), len(members) - keep)
+        test |= mine & np.isin(units, members[:max(spared, 0)])
     if not test.any():
         raise ValueError(f"no class of level '{dataset.level_names[-1]}' has more than two samples, so none can be tested: add samples or merge classes")
     train = dataset.labels[~test].copy()

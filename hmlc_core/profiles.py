@@ -85,9 +85,9 @@ def for_own_data(name, samples, side, **changes):
     base = get(name, "modelnet10")
     batch = min(base.batch_size, max(8, 2 ** int(math.log2(max(samples // 4, 1)))))
     encoder = base.encoder if name != "gpu" else "resnet18"         # from scratch: no download
-    learning = dict(optimizer="adamw", learning_rate=_CPU.learning_rate)
-    return replace(base, name="own data", canvas=side, train_size=samples, encoder=encoder, batch_size=batch, epochs=min(max(60_000 // samples, 3), 60),
-                   **learning | changes)
+    chosen = dict(name="own data", canvas=side, train_size=samples, encoder=encoder, batch_size=batch, epochs=min(max(60_000 // samples, 3), 60),
+                  optimizer="adamw", learning_rate=_CPU.learning_rate)
+    return replace(base, **chosen | changes)
 
 
 def run_label(method, profile, dataset):

@@ -70,7 +70,7 @@ class Objective(nn.Module):
     def forward(self, embeddings, labels):
         """embeddings [B, V, D], labels [B, L] -> the loss's terms, one per level it uses, coarse to fine."""
         if self.training and hasattr(self.masks, "observe"):
-            self.masks.observe(embeddings.flatten(0, 1), labels.repeat_interleave(embeddings.shape[1], 0))
+            self.masks.observe(embeddings[:, 0], labels)
         extra = [self.level_masks(embeddings)] if self.masks else []
         return self.loss(embeddings, labels, *extra, temperature=self.temperature, reduction="none")
 
@@ -222,21 +222,24 @@ def _autocast(device):
 
 
 def _foreign_source(part):
-    """Source of a mask maker or loss that a user wrote elsewhere (say, in a notebook), as text; "" for ours, which the code's hash has."""
-    part = getattr(part, "func", part)
+    """Source of a mask maker or loss that a user wrote elsewhere (say, in a notebook), as text, and the arguments of a partial; "" for
+    ours, which the code's hash has."""
+    if isinstance(part, partial):
+        return f"{_foreign_source(part.func)} {part.args} {sorted(part.keywords.items())}"
     if part is None or part.__module__.startswith("hmlc_core"):
         return ""
+    pieces = [part] if not isinstance(part, type) else [f for f in vars(part).values() if inspect.isfunction(f)]
     try:
-        return inspect.getsource(part)
-    except OSError:     # typed where no source is kept
-        return part.__qualname__
+        return part.__qualname__ + "".join(map(inspect.getsource, pieces))
+    except (OSError, TypeError):     # typed where no source is kept, or an object that is called
+        return repr(part)
 
 
 def config_hash(dataset, method, profile, seed, device):
     """What a run's numbers depend on: data, settings, seed, kind of device, precision, torch and the code that trains."""
     code = files.code_hash(augment, distributed, losses, masks, models, __file__)
     parts = [dataset.fingerprint, dataset.name, method, profile.training_settings(), seed,
-             device.type, str(_precision(device)), torch.__version__, code, *map(_foreign_source, METHODS[method][:2])]
+             device.type, str(_precision(device)), torch.__version__, code, *map(_foreign_source, METHODS[method][:2]), METHODS[method].projected]
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
@@ -312,8 +315,9 @@ def _train(model, dataset, profile, seed, device, path, bar, snapshots=False):
     """Train to the last epoch, from the checkpoint at `path` if there is one. Returns the history."""
     steps = max(len(dataset) // profile.batch_size, 1)
     optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], profile)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, profile.learning_rate, total_steps=profile.epochs * steps,
-                                                   pct_start=0.1)
+    total = profile.epochs * steps
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, profile.learning_rate, total_steps=total,
+                                                   pct_start=0.1 if total > 10 else 0.3)       # PyTorch divides by 0.1 * 10 - 1
     scaler = torch.amp.GradScaler(device.type, enabled=_precision(device) == torch.float16)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
     history = _restore(path, state)
@@ -408,7 +412,7 @@ def main(words=None):
     parser.add_argument("--profile", choices=profiles.PROFILES, default="gpu" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(words)
-    with distributed.group() as device:
+    with distributed.group(minutes=120) as device:      # the first may have to download and render
         load = datasets.HierarchicalDataset.load if args.dataset.endswith(".npz") else partial(datasets.load, profile=args.profile)
         if distributed.rank() == 0:
             load(args.dataset)          # makes the cache that the others read

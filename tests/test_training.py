@@ -1,5 +1,6 @@
 """Every method trains; runs are kept, resumed bit for bit, and refused when they cannot work; the GPU path without a GPU."""
 import dataclasses
+import functools
 import os
 import signal
 import subprocess
@@ -287,3 +288,19 @@ def test_a_users_own_method_is_cached_by_its_source(dataset, monkeypatch):
         keys.append(training.config_hash(dataset, "mine", TINY, 0, torch.device("cpu")))
     assert keys[0] == keys[2] != keys[1]
     assert training._foreign_source(masks.gmm_masks) == training._foreign_source(None) == ""
+    a, b = (training._foreign_source(functools.partial(masks.gmm_masks, iterations=n)) for n in (5, 50))
+    assert a != b and "return masks.split_masks" in training._foreign_source(Halves)
+
+
+class Halves(torch.nn.Module):
+    def __init__(self, dim, levels):
+        super().__init__()
+
+    def forward(self, embeddings, levels):
+        return masks.split_masks(embeddings, levels)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10])
+def test_runs_of_few_steps_train(steps, fit):
+    run = fit("split", dataclasses.replace(TINY, epochs=steps, batch_size=96))
+    assert len(run.history) == steps
