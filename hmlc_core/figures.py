@@ -9,7 +9,8 @@ from hmlc_core import files
 NAMES = {"cross_entropy": "cross-entropy", "supcon": "SupCon (finest level)", "hmce_paper": "HMCE (paper)",
          "hmce_released": "HMCE (released)", "shared": "control: shared", "split": "control: split",
          "sign": "control: sign", "rectified": "control: rectified", "random": "control: random split", "g_hmlc": "G-HMLC", "g_hmlc_batch": "G-HMLC (batch)",
-         "a_hmlc": "A-HMLC", "separability": "ours: separability", "heads": "MLCL (head per level)", "rince": "RINCE", "bhcl": "BHCL",
+         "a_hmlc": "A-HMLC", "a_hmlc_sharp": "A-HMLC, not divided by √D", "a_hmlc_sigmoid": "A-HMLC, sigmoid",
+         "a_hmlc_rectified": "A-HMLC, positive coordinates", "separability": "ours: separability", "heads": "MLCL (head per level)", "rince": "RINCE", "bhcl": "BHCL",
          "level_restricted": "level-restricted", "level_restricted_hyperbolic": "level-restricted (hyperbolic)", "shared_without_batchnorm": "shared, no BatchNorm"}
 DATASETS = {"cifar100": "CIFAR-100", "modelnet10": "ModelNet10", "modelnet40": "ModelNet40", "hierarchical_mnist": "Hierarchical MNIST"}
 VARIANTS = {"hierarchical_mnist_tuning": "Hierarchical MNIST (validation)", "modelnet10_tuning": "ModelNet10 (validation)", "cifar100_tuning": "CIFAR-100 (validation)",

@@ -94,8 +94,33 @@ class AttentionMasks(nn.Module):
     def forward(self, embeddings, levels=None):
         """embeddings [B, D] -> masks [levels, B, D], positive, mean 1 over the coordinates. Differentiable."""
         require(levels in (None, len(self.heads)), f"made for {len(self.heads)} levels, called for {levels}")
-        dim = embeddings.shape[-1]
-        return torch.stack([(head(embeddings) / dim ** 0.5).softmax(-1) for head in self.heads]) * dim
+        return torch.stack([self.gate(head(embeddings)) for head in self.heads])
+
+    def gate(self, logits):
+        """Logits [B, D] of a head -> its mask, positive, mean 1 over the coordinates."""
+        dim = logits.shape[-1]
+        return (logits / dim ** 0.5).softmax(-1) * dim
+
+
+class SharpAttentionMasks(AttentionMasks):
+    """A variant that was tried: without the division by sqrt(D)."""
+
+    def gate(self, logits):
+        return logits.softmax(-1) * logits.shape[-1]
+
+
+class SigmoidAttentionMasks(AttentionMasks):
+    """A variant that was tried: sigmoid instead of softmax, scaled to mean 1."""
+
+    def gate(self, logits):
+        return logits.sigmoid() / logits.sigmoid().mean(-1, keepdim=True)
+
+
+class RectifiedAttentionMasks(AttentionMasks):
+    """A variant that was tried: attention to each sample's positive coordinates alone."""
+
+    def forward(self, embeddings, levels=None):
+        return super().forward(embeddings, levels) * (embeddings > 0)
 
 
 class SeparabilityMasks(nn.Module):

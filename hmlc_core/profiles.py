@@ -91,12 +91,12 @@ def for_own_data(name, samples, side, **changes):
 
 
 def run_label(method, profile, dataset):
-    """A method's name in result files: with "_without_batchnorm" behind it, "@4" for 4 epochs or "@lr0.003" for a learning rate
-    where the profile of that name has another."""
+    """A method's name in result files: with "_without_batchnorm" behind it, "@4" for 4 epochs, "@lr0.003" for a learning rate or "@t0.2" for
+    a temperature where the profile of that name has another."""
     usual = get(profile.name, dataset) if profile.name in PROFILES else profile
     return (method + ("" if profile.head_batch_norm else "_without_batchnorm")
-            + ("" if profile.epochs == usual.epochs else f"@{profile.epochs}")
-            + ("" if profile.learning_rate == usual.learning_rate else f"@lr{profile.learning_rate:g}"))
+            + "".join(f"@{mark}{getattr(profile, field):g}" for field, mark in (("epochs", ""), ("learning_rate", "lr"), ("temperature", "t"))
+                      if getattr(profile, field) != getattr(usual, field)))
 
 
 TUNING = ("cifar100_tuning", "modelnet10_tuning")
@@ -123,12 +123,14 @@ CLAIMS = {"hierarchical_mnist_three": ("hmce_paper", "shared", "split", "sign", 
           "hierarchical_mnist_path": ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc", "level_restricted"),
           "hierarchical_mnist_tail10": ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted"),
           "hierarchical_mnist_tail50": ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")}
+VARIANTS = ("a_hmlc_sharp", "a_hmlc_sigmoid", "a_hmlc_rectified")     # of A-HMLC, tried on CIFAR-100's validation split
+TEMPERATURES = (0.05, 0.2)
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), controls", "order": "swapped levels",
           "peers": "MLCL, RINCE, BHCL, level-restricted", "ablation": "head without BatchNorm",
           **{name: "Table 1" for name in TABLE1}, "budget": "fewer epochs",
-          "claims": "three levels, tree, long tails", "tuning": "learning rates", "ours": "our own masks"}
+          "claims": "three levels, tree, tails", **dict.fromkeys(("tuning", "variants", "ours"), "trials on validation")}
 
 
 def planned_runs(profile, extras=(), dataset=None):
@@ -162,6 +164,11 @@ def planned_runs(profile, extras=(), dataset=None):
     if "tuning" in extras:
         plans += [Plan(name, method, _faster(get(profile, name), rate), get(profile).seeds[0])
                   for name in TUNING for method in TUNING_METHODS for rate in LEARNING_RATES]
+    if "variants" in extras:
+        tried = get(profile, "cifar100_tuning")
+        plans += [Plan("cifar100_tuning", method, tried, tried.seeds[0]) for method in VARIANTS]
+        plans += [Plan("cifar100_tuning", method, replace(tried, temperature=temperature), tried.seeds[0])
+                  for method in ("shared", "g_hmlc", "a_hmlc") for temperature in TEMPERATURES]
     return [plan for plan in dict.fromkeys(plans) if dataset in (None, variant_of(plan.dataset))]
 
 
