@@ -41,7 +41,7 @@ def run_all(workspace, *words):
     environment = {k: v for k, v in os.environ.items() if k not in ("HMLC_DATA", "MPLBACKEND")}
     environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(["bash", "run_all.sh", "--profile", "smoke", *words], cwd=workspace, env=environment,
-                          capture_output=True, text=True, timeout=400)
+                          capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="session")
