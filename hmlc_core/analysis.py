@@ -95,7 +95,7 @@ def _parts(run, split):
     return F.normalize(run.embeddings(split) * run.level_masks(split), dim=-1)
 
 
-def analyse(run, split="test", samples=50):
+def analyse(run, split="test", samples=20):
     """All rows of a run that this module knows, computed once and kept in the run's folder: "levels_posterior_1" and so on, of `samples`
     embeddings; with masks also "bits_of_part_<level>" (see part_information), "mask_agreement_views" and, with two levels,
     "mask_agreement_<neither, both, ...>"."""
