@@ -139,14 +139,21 @@ class HierarchicalDataset:
         for path, image in zip(paths, images):
             if image.shape != images[0].shape:
                 raise ValueError(f"{path} is {image.shape[:2]} but {paths[0]} is {images[0].shape[:2]}: give size=")
-        class_names, labels = [], []
-        for level in range(1, depths[0] + 1):
-            nodes = sorted({parts[:level] for parts in folders})
-            index = {node: k for k, node in enumerate(nodes)}
-            class_names.append(["/".join(node) for node in nodes])
-            labels.append([index[parts[:level]] for parts in folders])
-        return cls(np.stack(images), np.array(labels).T, [f"level {i + 1}" for i in range(depths[0])], class_names,
-                   split, root.name, f"folder {root.name}")
+        class_names, labels = encode(map(class_paths, folders))
+        return cls(np.stack(images), labels, [f"level {i + 1}" for i in range(depths[0])], class_names, split, root.name, f"folder {root.name}")
+
+
+def class_paths(folders):
+    """Names of the classes that nested folders stand for, coarse to fine: ("a", "b") -> ("a", "a/b")."""
+    return tuple("/".join(folders[:level]) for level in range(1, len(folders) + 1))
+
+
+def encode(table):
+    """Class names of each level, sorted, and labels int64 [N, L] for rows of class names; "" is -1."""
+    table = list(table)
+    names = [sorted(set(column) - {""}, key=lambda name: name.split("/")) for column in zip(*table)]
+    numbers = [{name: k for k, name in enumerate(column)} | {"": -1} for column in names]
+    return names, np.array([[number[name] for number, name in zip(numbers, row)] for row in table], dtype=np.int64)
 
 
 def read_image(path, size=None):

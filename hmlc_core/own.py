@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from hmlc_core import meshes
-from hmlc_core.datasets import HierarchicalDataset, read_image
+from hmlc_core.datasets import HierarchicalDataset, class_paths, encode, read_image
 
 MESHES = (".off", ".obj", ".stl", ".ply")
 MAX_BYTES = 8 * 2**30       # of all pictures together, once resized
@@ -48,7 +48,7 @@ def read(path, size=64):
     if len(levels) == 1 and files[kept[0]].suffix.lower() in MESHES:
         base = path if path.is_dir() else path.parent
         table, levels = [(*row, files[i].relative_to(base).with_suffix("").as_posix()) for row, i in zip(table, kept)], [*levels, "object"]
-    names, labels = _encode(table)
+    names, labels = encode(table)
     if not all(names):
         raise ValueError(f"{path}: level '{levels[[bool(n) for n in names].index(False)]}' has no label at all: remove that column")
     images = np.concatenate([found[i] for i in kept])
@@ -66,8 +66,7 @@ def _rows_of_folder(root):
                          f"found files at depths {dict(depths)}")
     if len({p.suffix.lower() in MESHES for p in files}) > 1:
         raise ValueError(f"{root} holds images and meshes: give one or the other")
-    depth = len(folders[0])
-    return files, [tuple("/".join(parts[:k]) for k in range(1, depth + 1)) for parts in folders], [f"level {k}" for k in range(1, depth + 1)]
+    return files, list(map(class_paths, folders)), [f"level {k + 1}" for k in range(len(folders[0]))]
 
 
 def _rows_of_csv(path):
@@ -81,13 +80,6 @@ def _rows_of_csv(path):
         raise ValueError(f"{path} must have a column of files, at least one level and a row a file; found columns {header}, {len(rows)} rows"
                          + (f", and row {odd} with another number of fields" if odd else ""))
     return [path.parent / row[0] for row in rows], [tuple(name.strip() for name in row[1:]) for row in rows], [name.strip() for name in header[1:]]
-
-
-def _encode(table):
-    """Class names of each level, sorted, and labels [N, L] for rows of class names; "" is -1."""
-    names = [sorted(set(column) - {""}) for column in zip(*table)]
-    numbers = [{name: k for k, name in enumerate(column)} | {"": -1} for column in names]
-    return names, np.array([[number[name] for number, name in zip(numbers, row)] for row in table], dtype=np.int64)
 
 
 def _read_all(files, size):

@@ -181,6 +181,15 @@ def verdict(difference, half_width):
     return f"{word} ({percent(difference, half_width, True)})"
 
 
+def publish(table, name, caption, profile):
+    """Write a table to figures/<profile>/<name> as csv and markdown, the caption under it; returns the markdown."""
+    text = f"{markdown(table)}\n\n{caption}\n"
+    for kind, body in (("csv", table.to_csv(index=False)), ("md", text)):
+        with files.writing(files.FIGURES / profile / f"{name}.{kind}") as beside:
+            beside.write_text(body)
+    return text
+
+
 def markdown(table):
     """A data frame of texts as a markdown table."""
     rows = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
