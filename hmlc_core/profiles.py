@@ -124,7 +124,7 @@ CLAIMS = {"hierarchical_mnist_three": ("hmce_paper", "shared", "split", "sign", 
           "hierarchical_mnist_tail10": ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted"),
           "hierarchical_mnist_tail50": ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")}
 VARIANTS = ("a_hmlc_sharp", "a_hmlc_sigmoid", "a_hmlc_rectified")     # of A-HMLC, tried on CIFAR-100's validation split
-TEMPERATURES = (0.05, 0.2)
+TEMPERATURES = (0.05, 0.2, 0.4)      # tried like the learning rates; cross-entropy has none
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), controls", "order": "swapped levels",
@@ -164,11 +164,11 @@ def planned_runs(profile, extras=(), dataset=None):
     if "tuning" in extras:
         plans += [Plan(name, method, _faster(get(profile, name), rate), get(profile).seeds[0])
                   for name in TUNING for method in TUNING_METHODS for rate in LEARNING_RATES]
+        plans += [Plan(name, method, replace(get(profile, name), temperature=temperature), get(profile).seeds[0])
+                  for name in TUNING for method in TUNING_METHODS if method != "cross_entropy" for temperature in TEMPERATURES]
     if "variants" in extras:
         tried = get(profile, "cifar100_tuning")
         plans += [Plan("cifar100_tuning", method, tried, tried.seeds[0]) for method in VARIANTS]
-        plans += [Plan("cifar100_tuning", method, replace(tried, temperature=temperature), tried.seeds[0])
-                  for method in ("shared", "g_hmlc", "a_hmlc") for temperature in TEMPERATURES]
     return [plan for plan in dict.fromkeys(plans) if dataset in (None, variant_of(plan.dataset))]
 
 

@@ -325,9 +325,9 @@ def _train(model, dataset, profile, seed, device, path, bar, snapshots=False):
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
     history = _restore(path, state)
     distributed.require_same(len(history), "the epochs of their checkpoint")
-    forward = distributed.parallel(model)
     if len(history) == profile.epochs:
         return history
+    forward = distributed.parallel(model)
     images, labels = (torch.from_numpy(part).to(device) for part in (dataset.images, dataset.labels))
     bar.reset(total=profile.epochs * steps)
     bar.update(len(history) * steps)
