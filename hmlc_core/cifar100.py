@@ -3,6 +3,7 @@ import numpy as np
 
 from hmlc_core import downloads, files
 
+ARCHIVE = "cifar-100-python.tar.gz"
 URLS = ("https://huggingface.co/datasets/nakroy/cifar100-python/resolve/201a32345d2c6b970e1a36c582930c83e09c96d2/cifar-100-python.tar.gz",
         "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz")
 SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
@@ -34,10 +35,10 @@ SUPERCLASSES = {
 def download(part):
     """Images uint8 [N, 32, 32, 3], labels int64 [N, 2] (superclass, class) and the names of both; part: "train" or "test"."""
     from torchvision.datasets import CIFAR100
-    folder = next((f for f in files.data_folders() if (f / "cifar-100-python").exists()), None)
+    folder = next((f for f in files.data_folders() if (f / "cifar-100-python").exists() or (f / ARCHIVE).exists()), None)
     if folder is None:
         folder = files.DATA
-        downloads.fetch("cifar-100-python.tar.gz", URLS, SHA256)
+        downloads.fetch(ARCHIVE, URLS, SHA256)
     stored = CIFAR100(folder, train=part == "train", download=True)      # unpacks the archive that lies there; needs no network
     return stored.data, *hierarchy(np.array(stored.targets), stored.classes)
 

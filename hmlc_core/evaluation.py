@@ -201,12 +201,13 @@ def hierarchical_evaluation(run, split, logits):
     test, labels = run.data(split), torch.from_numpy(run.data(split).labels)
     paths = torch.from_numpy(run.data("train").labels).unique(dim=0)
     paths = paths[(paths >= 0).all(1)]
-    if not len(paths):          # no training sample has all labels, so nothing says which go together
-        return []
-    independent, decoded = torch.stack([x.argmax(1) for x in logits], 1), top_down(logits, paths)
+    independent = torch.stack([x.argmax(1) for x in logits], 1)
     rows = _accuracy_rows(run, "worst_class_accuracy", independent.T, test, lambda p, y: min(class_accuracies(p, y)))
-    rows += _accuracy_rows(run, "top_down_accuracy", decoded.T, test)
     rows += tail_rows(run, independent[:, -1], test)
+    if not len(paths):          # no training sample has all labels, so nothing says which go together
+        return rows
+    decoded = top_down(logits, paths)
+    rows += _accuracy_rows(run, "top_down_accuracy", decoded.T, test)
     return rows + [results.row(run, "all", name, value) for name, value in path_metrics(independent, decoded, labels, paths).items()]
 
 

@@ -22,15 +22,13 @@ def read_off(path):
         ValueError: not an OFF file, truncated, too large, no faces, flat, or with vertices that are no finite numbers.
     """
     path = Path(path)
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than the limit of {MAX_BYTES}")
+    _refuse_large(path)
     text = re.sub(r"^\s*OFF", "OFF\n", path.read_text(errors="replace"), count=1)
     counts = re.match(r"OFF\s+(?:#.*\s+)*(\d+)\s+(\d+)", text)
     if not counts:
         raise ValueError(f"{path.name} is no OFF file: it does not begin with OFF and its counts")
     vertices, faces = map(int, counts.groups())
-    if vertices < 3 or not faces:
-        raise ValueError(f"{path.name} is empty: {vertices} vertices, {faces} faces")
+    _refuse_empty(vertices, faces, path.name)
     if 2 * (vertices + faces) > len(text):
         raise ValueError(f"{path.name} is truncated: {vertices} vertices and {faces} faces cannot be in {len(text)} characters")
     try:
@@ -50,18 +48,26 @@ def read_mesh(path):
     path = Path(path)
     if path.suffix.lower() == ".off":
         return read_off(path)
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than the limit of {MAX_BYTES}")
+    _refuse_large(path)
     try:
         mesh = trimesh.load_mesh(path, process=False)
         mesh = mesh.to_mesh() if isinstance(mesh, trimesh.Scene) else mesh
         vertices, faces = len(mesh.vertices), len(mesh.faces)
     except Exception as error:  # trimesh's readers each have their own
         raise ValueError(f"{path.name} cannot be read as a mesh ({type(error).__name__}: {error})") from error
-    if vertices < 3 or not faces:
-        raise ValueError(f"{path.name} is empty: {vertices} vertices, {faces} faces")
+    _refuse_empty(vertices, faces, path.name)
     _check(mesh, vertices, faces, path.name)
     return mesh
+
+
+def _refuse_large(path):
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than the limit of {MAX_BYTES}")
+
+
+def _refuse_empty(vertices, faces, name):
+    if vertices < 3 or not faces:
+        raise ValueError(f"{name} is empty: {vertices} vertices, {faces} faces")
 
 
 def _check(mesh, vertices, faces, name):

