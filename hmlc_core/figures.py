@@ -27,6 +27,11 @@ def label(method):
     return NAMES.get(method, method)
 
 
+def shortened(name, most=18):
+    """A class name for the inside of a panel."""
+    return name if len(name) <= most else name[:most - 1] + "…"
+
+
 def ordered(methods):
     """Methods in the order of NAMES, others behind."""
     return sorted(set(methods), key=lambda m: (list(NAMES).index(m) if m in NAMES else len(NAMES), m))
@@ -137,7 +142,7 @@ def embedding_maps(maps, labels, level_names, class_names, captions):
         palette = sns.color_palette("tab10" if len(class_names[level]) <= 10 else "husl", len(class_names[level]))
         colours = np.array([*palette, (0.8, 0.8, 0.8)])         # the last for unknown labels (-1)
         for axis, (method, points) in zip(axes[level], maps.items()):
-            axis.scatter(*points.T, s=2, c=colours[labels[:, level]], linewidths=0, rasterized=True)
+            axis.scatter(*points.T, s=np.clip(4000 / len(points), 2, 25), c=colours[labels[:, level]], linewidths=0, rasterized=True)
             axis.set(xticks=[], yticks=[], xlabel=captions[method, level])
             axis.set_title(label(method) if level == 0 else "")
             if len(class_names[level]) > 10:
@@ -161,7 +166,8 @@ def _name_clusters(axis, points, labels, names, least=0.05):
         across, up = (place - low) / (high - low)
         if all(abs(across - x) > least * (len(names[k]) + length) / 4 or abs(up - y) > least for x, y, length in taken):
             taken.append((across, up, len(names[k])))
-            axis.text(*place, names[k], fontsize=5, ha="center", va="center", bbox=dict(boxstyle="round,pad=0.1", fc="white", ec="none", alpha=0.6))
+            side = "left" if across < 0.2 else "right" if across > 0.8 else "center"        # so that it stays in the panel
+            axis.text(*place, shortened(names[k]), fontsize=5, ha=side, va="center", bbox=dict(boxstyle="round,pad=0.1", fc="white", ec="none", alpha=0.6))
 
 
 def accuracy_per_level(summary, level_names, methods):
