@@ -12,14 +12,14 @@ from hmlc_core import losses, masks
 DIM, CLASSES = 128, (20, 100, 500, 1000)
 
 
-def batch(samples, levels):
+def batch(samples, levels, dim=DIM):
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(samples, 2, DIM, generator=generator).requires_grad_()
+    z = torch.randn(samples, 2, dim, generator=generator).requires_grad_()
     return z, torch.stack([torch.randint(count, (samples,), generator=generator) for count in CLASSES[:levels]], 1)
 
 
-def ours(samples, levels, make):
-    z, labels = batch(samples, levels)
+def ours(samples, levels, make, dim=DIM):
+    z, labels = batch(samples, levels, dim)
     fixed = make(z.detach().flatten(0, 1), levels).unflatten(1, (samples, 2))
 
     def step():
@@ -40,11 +40,16 @@ def theirs(samples, levels):
     return step
 
 
-for samples in (256, 1024):
-    name = "hmlc, a mask per level"
-    report(f"{samples} samples, two views, two levels, D = {DIM}", median_seconds({
-        name: ours(samples, 2, masks.split_masks), "hmlc, embedding shared": ours(samples, 2, masks.shared_masks),
-        "pytorch-metric-learning's SupConLoss, once a level": theirs(samples, 2)}), name)
-for title, make in (("embedding shared", masks.shared_masks), ("a mask per level", masks.split_masks)):
-    ways = {f"{levels} level{'s' * (levels > 1)}": ours(1024, levels, make) for levels in (1, 2, 3, 4)}
-    report(f"1,024 samples, two views: cost of further levels, {title}", median_seconds(ways), "1 level")
+def main():
+    for samples in (256, 1024):
+        name = "hmlc, a mask per level"
+        report(f"{samples} samples, two views, two levels, D = {DIM}", median_seconds({
+            name: ours(samples, 2, masks.split_masks), "hmlc, embedding shared": ours(samples, 2, masks.shared_masks),
+            "pytorch-metric-learning's SupConLoss, once a level": theirs(samples, 2)}), name)
+    for title, make in (("embedding shared", masks.shared_masks), ("a mask per level", masks.split_masks)):
+        ways = {f"{levels} level{'s' * (levels > 1)}": ours(1024, levels, make) for levels in (1, 2, 3, 4)}
+        report(f"1,024 samples, two views: cost of further levels, {title}", median_seconds(ways), "1 level")
+
+
+if __name__ == "__main__":
+    main()
