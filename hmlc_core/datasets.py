@@ -418,7 +418,7 @@ def load(name, profile="cpu", split="train"):
     if name not in LOADERS or split not in splits:
         raise ValueError(f"unknown data set {name!r} or split {split!r}: choose from {', '.join(LOADERS)} and {', '.join(splits)}")
     code = files.code_hash(*(Path(__file__).with_name(f"{part}.py") for part in ("datasets", "cifar100", "modelnet", "meshes")))
-    key = json.dumps([name, split, profile.data_settings(), code], sort_keys=True)
+    key = json.dumps([name, split, profile.data_settings(), code, *map(str, files.data_folders())], sort_keys=True)
     path = files.DATA / "cache" / f"{name}-{split}-{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}.npz"
     if not path.exists():
         replace(LOADERS[name](profile, split), name=name).save(path)

@@ -53,19 +53,22 @@ def knn_predictions(train, train_labels, test, classes, neighbours=20):
     """Class of each test vector at each level by cosine k-NN, weighted by similarity (neighbours by scikit-learn).
 
     Args:
-        train: float [N, F]; train_labels: int64 [N, L], -1 = unknown: does not vote; test: float [M, F].
+        train: float [N, F]; train_labels: int64 [N, L], -1 = unknown: no neighbour at that level; test: float [M, F].
         classes: number of classes of each level.
 
     Returns:
         int64 [M, L].
     """
-    finder = NearestNeighbors(n_neighbors=min(neighbours, len(train)), metric="cosine", algorithm="brute").fit(train.numpy())
-    distance, index = map(torch.from_numpy, finder.kneighbors(test.numpy()))
-    predictions = []
+    found, predictions = {}, []
     for labels, count in zip(train_labels.T, classes):
-        votes = torch.zeros(len(test), count + 1, dtype=distance.dtype)
-        votes.scatter_add_(1, labels[index] % (count + 1), 2 - distance)        # -1 votes for the last column, which is dropped
-        predictions.append(votes[:, :-1].argmax(1))
+        known = labels >= 0
+        key = known.numpy().tobytes()           # the search is the same for levels that know the same samples
+        if key not in found:
+            finder = NearestNeighbors(n_neighbors=min(neighbours, int(known.sum())), metric="cosine", algorithm="brute").fit(train[known].numpy())
+            found[key] = tuple(map(torch.from_numpy, finder.kneighbors(test.numpy())))
+        distance, index = found[key]
+        votes = torch.zeros(len(test), count, dtype=distance.dtype)
+        predictions.append(votes.scatter_add_(1, labels[known][index], 2 - distance).argmax(1))
     return torch.stack(predictions, 1)
 
 
@@ -230,7 +233,7 @@ def evaluate(run, split="test"):
         logits = _level_logits(run, split)
         accuracies = _accuracy_rows(run, "linear_accuracy", [x.argmax(1) for x in logits], run.data(split))
         return accuracies + hierarchical_evaluation(run, split, logits) + embedding_evaluation(run, split)
-    return results.kept(run.folder / f"evaluation-{run.data(split).fingerprint}-{files.code_hash(__file__)}.csv", rows)
+    return results.kept(run, f"evaluation-{run.data(split).fingerprint}-{files.code_hash(__file__)}.csv", rows)
 
 
 def _splits(run, split, represent):

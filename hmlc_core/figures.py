@@ -253,7 +253,7 @@ def accuracy_against_epochs(frame, level_names, usual):
     Args:
         frame: rows of one data set; "method@2" was trained for 2 epochs, "method" for `usual`.
     """
-    frame = frame[frame.metric == "linear_accuracy"].assign(
+    frame = frame[(frame.metric == "linear_accuracy") & frame.method.str.fullmatch(r"\w+(@\d+)?")].assign(
         name=lambda f: f.method.str.split("@").str[0], epochs=lambda f: f.method.str.extract(r"@(\d+)")[0].fillna(usual).astype(int))
     figure, axes = plt.subplots(1, len(level_names), figsize=(3.5 * len(level_names), 2.8), squeeze=False, layout="constrained")
     for axis, level in zip(axes[0], level_names):

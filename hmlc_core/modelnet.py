@@ -55,7 +55,7 @@ def rendered(root, part, size):
         raise ValueError(f"{root} must hold folders <category>/{part}/*.off of at least two categories, found {categories}")
     paths = [path for category in categories for path in sorted((root / category / part).glob("*.off"))]
     cache = files.DATA / "cache" / f"views-{root.name}-{size}-{files.code_hash(meshes)}"
-    jobs = (delayed(_views)(path, cache / f"{path.stem}.npz", size) for path in paths)
+    jobs = (delayed(_views)(path, cache / _cache_name(path, root), size) for path in paths)
     views = list(tqdm(Parallel(n_jobs=-1, return_as="generator")(jobs), f"render {root.name} {part}", len(paths), leave=False))
     broken = [str(v) for v in views if isinstance(v, str)]
     if broken:
@@ -65,6 +65,12 @@ def rendered(root, part, size):
     if len(set(category)) < len(categories):
         raise ValueError(f"{root}: no usable mesh in {sorted(set(categories) - {categories[k] for k in category})} ({part})")
     return np.stack([v for _, v in good]), category, categories, [path.stem for path, _ in good]
+
+
+def _cache_name(path, root):
+    """Of a mesh: another one of the same name, elsewhere or later, has another."""
+    status = path.stat()
+    return "-".join([*path.relative_to(root).parts[:-1], path.stem, str(status.st_size), str(status.st_mtime_ns)]) + ".npz"
 
 
 def _views(path, cached, size):

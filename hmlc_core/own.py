@@ -115,8 +115,9 @@ def check(dataset):
 def divide(dataset, groups, share=0.2, seed=0):
     """Divide into train and test: of each class of the finest level that can spare it, this share of its groups goes to test.
 
-    A class keeps two samples in train; one that has a single sample there becomes unknown (-1) at its level, because nothing else is like it. Of
-    classes that are one object (a group) each, whole objects cannot be spared: there a share of the views goes to test.
+    A class keeps two samples in train; one that has a single sample there becomes unknown (-1) at its level, because nothing else is like it.
+    Where each class of the finest level is one group (views of one object), coarser levels are tested on objects that are not trained on, the
+    finest on held-out views of the others; labels that do not count are -1 there.
 
     Returns:
         train, test (HierarchicalDataset).
@@ -125,21 +126,31 @@ def divide(dataset, groups, share=0.2, seed=0):
         ValueError: if no class can spare a sample.
     """
     rng = np.random.default_rng(seed)
-    finest = dataset.labels[:, -1]
+    finest, labels = dataset.labels[:, -1], dataset.labels.copy()
     known = finest >= 0
-    units = groups if len(set(zip(finest[known], groups[known]))) > len(set(finest[known])) else np.arange(len(dataset))
-    test = np.zeros(len(dataset), bool)
-    for label in np.unique(finest):
-        mine = finest == label
-        members = rng.permutation(np.unique(units[mine]))
-        keep = 1 if mine.sum() >= 2 * len(members) else 2       # groups that leave two samples or more in train
-        spared = min(max(round(share * len(members)), 1), len(members) - keep)
-        test |= mine & np.isin(units, members[:max(spared, 0)])
+    objects = labels.shape[1] > 1 and len(set(groups)) < len(groups) and len(set(zip(finest[known], groups[known]))) == len(set(finest[known]))
+    test = _spared(labels[:, -2] if objects else finest, groups, share, rng)
+    if objects:
+        views = ~test & _spared(finest, np.arange(len(groups)), share, rng)
+        labels[test, -1], labels[views, :-1] = -1, -1
+        test |= views
     if not test.any():
         raise ValueError(f"no class of level '{dataset.level_names[-1]}' has more than two samples, so none can be tested: add samples or merge classes")
-    train = dataset.labels[~test].copy()
+    train = labels[~test]
     for column, names in zip(train.T, dataset.class_names):
         counts = np.bincount(column[column >= 0], minlength=len(names))
         column[np.isin(column, np.flatnonzero(counts == 1))] = -1
     return (replace(dataset, images=dataset.images[~test], labels=train),
-            replace(dataset, images=dataset.images[test], labels=dataset.labels[test], split="test"))
+            replace(dataset, images=dataset.images[test], labels=labels[test], split="test"))
+
+
+def _spared(classes, units, share, rng):
+    """Which samples go to test: of each class this share of its units, so that two samples of it stay."""
+    test = np.zeros(len(classes), bool)
+    for label in np.unique(classes):
+        mine = classes == label
+        members = rng.permutation(np.unique(units[mine]))
+        keep = 1 if mine.sum() >= 2 * len(members) else 2       # units that leave two samples or more in train
+        spared = min(max(round(share * len(members)), 1), len(members) - keep)
+        test |= mine & np.isin(units, members[:max(spared, 0)])
+    return test

@@ -129,9 +129,10 @@ VARIANTS = ("a_hmlc_sharp", "a_hmlc_sigmoid", "a_hmlc_rectified")     # of A-HML
 TEMPERATURES = (0.05, 0.2, 0.4, 0.8)      # tried like the learning rates; cross-entropy has none
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
+TEMPERATURE_METHODS = TABLE1_METHODS[1:]    # also run at the temperature from which the trials start
 EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), controls", "order": "swapped levels",
           "peers": "MLCL, RINCE, BHCL, level-restricted", "ablation": "head without BatchNorm",
-          **{name: "Table 1" for name in TABLE1}, "budget": "fewer epochs",
+          **{name: "Table 1" for name in TABLE1}, "budget": "fewer epochs", "temperature": "Table 1 untuned",
           "claims": "three levels, tree, tails", **dict.fromkeys(("tuning", "variants", "ours"), "trials on validation")}
 
 
@@ -157,6 +158,9 @@ def planned_runs(profile, extras=(), dataset=None):
         chosen += [(name, method, {}) for name, methods in CLAIMS.items() for method in methods]
     if "ours" in extras:
         chosen += [(name, method, {}) for name in ("hierarchical_mnist_tuning", "modelnet10_tuning") for method in OURS]
+    if "temperature" in extras:
+        chosen += [(name, method, {"temperature": _CPU.temperature}) for name in ("cifar100", "modelnet10") if get(profile, name).temperature != _CPU.temperature
+                   for method in TEMPERATURE_METHODS]
     if "budget" in extras:
         usual = get(profile, "cifar100").epochs
         chosen += [("cifar100", method, {"epochs": round(share * usual)}) for share in BUDGETS if 0 < round(share * usual) < usual

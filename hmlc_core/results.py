@@ -94,11 +94,12 @@ def add(rows, where, current=None):
         frame.to_csv(beside, index=False)
 
 
-def kept(where, make):
-    """Rows as written at `where`; if nothing is there, make() makes them first."""
+def kept(run, name, make):
+    """Rows of a run from its folder, with its present label; if they are not there, make() makes them first."""
+    where = run.folder / name
     if not where.exists():
         add(make(), where)
-    return read(where).to_dict("records")
+    return [row | {"method": run.label} for row in read(where).to_dict("records")]
 
 
 def read_with_reference(profile):
@@ -149,7 +150,7 @@ def summary(frame, baseline="hmce_paper"):
 
 
 def compare(profile, tolerance=0.03):
-    """Means over seeds of this machine's results beside the committed reference's.
+    """Means over seeds of this machine's results beside the committed reference's, for data sets from the same source in both.
 
     They agree if they differ by no more than `tolerance` (for effective_rank, which is no share, a tenth of the
     reference) or the root of the summed squares of the two 95 % half widths, whichever is larger.
@@ -158,7 +159,9 @@ def compare(profile, tolerance=0.03):
         Data frame: dataset, method, level, metric, mean, reference, allowed, agrees.
     """
     keys = ["dataset", "method", "level", "metric"]
-    own, reference = (summary(read(where)) for where in (path(profile), reference_path(profile)))
+    own, reference = (read(where) for where in (path(profile), reference_path(profile)))
+    sources = [frame.groupby("dataset").data_source.agg(lambda s: sorted(set(s))).to_dict() for frame in (own, reference)]
+    own, reference = (summary(frame[[sources[0].get(d) == sources[1].get(d) for d in frame.dataset]]) for frame in (own, reference))
     both = own.merge(reference, on=keys, suffixes=("", "_reference"))
     scale = np.where(both.metric == "effective_rank", both.mean_reference, 1)
     half_widths = np.hypot(both.half_width.fillna(0), both.half_width_reference.fillna(0))

@@ -62,6 +62,13 @@ def test_knn_equals_scikit_learn_at_every_level():
         assert np.array_equal(ours[:, level], theirs.fit(x, labels[:, level]).predict(x_test))
 
 
+def test_knn_looks_for_neighbours_among_known_samples():
+    (x, y), (x_test, y_test) = clusters(n=600, noise=0.1), clusters(noise=0.1, seed=1)
+    labels = torch.stack([torch.where(torch.arange(600) % 20 < 3, y, -1), y], 1)         # level 1 knows 3 of 20
+    for predictions in evaluation.knn_predictions(x, labels, x_test, [3, 3]).T:
+        assert evaluation.accuracy(predictions, y_test) == 1.0
+
+
 # A tree by hand: animals (cat, dog), things (cup); leaves numbered 0, 1, 2.
 PATHS = torch.tensor([[0, 0], [0, 1], [1, 2]])
 

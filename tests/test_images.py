@@ -140,6 +140,16 @@ def test_broken_meshes_are_left_out_by_name(modelnet_folder):
     assert train.class_counts == [3, 33]
 
 
+def test_meshes_that_change_or_share_a_name_have_pictures_of_their_own(modelnet_folder):
+    first, other = sorted((modelnet_folder / "bed" / "train").iterdir())[:2]
+    before = modelnet.rendered(modelnet_folder, "train", 16)[0]
+    first.write_text(off(trimesh.creation.icosphere(1)))
+    other.rename(modelnet_folder / "chair" / "train" / first.name)
+    views, _, _, names = modelnet.rendered(modelnet_folder, "train", 16)
+    ball, moved = (views[i] for i, name in enumerate(names) if name == first.stem)
+    assert not np.array_equal(ball, before[0]) and np.array_equal(moved, before[1])
+
+
 def test_rendering_goes_on_where_it_was_interrupted(modelnet_folder, monkeypatch):
     whole = modelnet.rendered(modelnet_folder, "train", 16)
     cache = next((files.DATA / "cache").glob("views-*"))

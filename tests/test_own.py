@@ -120,8 +120,11 @@ def test_meshes_become_views(tmp_path, nested):
     train, test = own.divide(dataset, groups)
     if nested:      # whole objects are spared
         assert len(train) == 108 and len(test) == 36 and np.bincount(test.labels[:, 1]).tolist() == [12, 12, 12]
-    else:           # the finest level is the object, so views are spared
-        assert (np.bincount(train.labels[:, 1]) >= 9).all() and (np.bincount(test.labels[:, 1]) >= 2).all()
+    else:           # the finest level is the object: whole objects test the category, views of the others the object
+        unseen = test.labels[:, 1] < 0
+        assert unseen.sum() == 12 * len(set(train.labels[:, 0])) and (test.labels[unseen, 0] >= 0).all() and (test.labels[~unseen, 0] == -1).all()
+        assert set(test.labels[~unseen, 1]) == set(train.labels[:, 1]) and len(train) + len(test) == len(dataset)
+        assert np.bincount(train.labels[:, 1])[sorted(set(train.labels[:, 1]))].min() >= 9
 
 
 def test_division_spares_a_share_of_each_class(folder):

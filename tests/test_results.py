@@ -1,4 +1,6 @@
 """Tidy results: added whole, replaced by key, summarised with intervals, compared with a reference."""
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,6 +73,19 @@ def test_check_allows_the_tolerance_and_no_more():
     found = results.compare("cpu").set_index(["method", "metric"])
     assert found.agrees.to_dict() == {("m", "linear_accuracy"): True, ("n", "linear_accuracy"): False, ("m", "effective_rank"): True}
     assert found.allowed["n", "linear_accuracy"] == pytest.approx(0.03)
+
+
+def test_check_leaves_out_data_from_another_source():
+    results.add(rows("m", [0.80] * 3), results.path("cpu"))
+    results.add(rows("m", [0.20] * 3, data_source="elsewhere"), results.reference_path("cpu"))
+    assert results.compare("cpu").empty
+
+
+def test_rows_kept_with_a_run_have_its_present_label(tmp_path):
+    run = SimpleNamespace(folder=tmp_path, label="m")
+    assert results.kept(run, "a.csv", lambda: rows("m", [0.5]))[0]["method"] == "m"
+    run.label = "m@t0.1"
+    assert results.kept(run, "a.csv", None)[0]["method"] == "m@t0.1"
 
 
 def test_texts():
