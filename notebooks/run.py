@@ -93,6 +93,8 @@ def main():
     if args.fresh:
         start_afresh(args.profile)
     steps = planned_steps(args.only, args.extras)
+    print(f"Profile {args.profile}: {len(profiles.planned_runs(args.profile, args.extras))} training runs in all; those that are finished are not "
+          "run again. --with chooses what is added, --profile cpu is for a laptop.", flush=True)
     shares = [SECONDS[notebook.name[:2]] for notebook, _ in steps]
     start, missing = time.monotonic(), {}
     for step, (notebook, dataset) in enumerate(steps):
@@ -125,7 +127,7 @@ def check(profile):
     """Compare this machine's results with the committed reference; 0 if all means agree, else 1."""
     differences = results.compare(profile)
     bad = differences[~differences.agrees]
-    print(f"--check: {len(differences)} means compared with {results.reference_path(profile).name}, {len(bad)} differ by more "
+    print(f"--check: {len(differences)} means compared with {results.reference_path(profile).name} (data from the same source only), {len(bad)} differ by more "
           "than the tolerance (3 points, or the root of the summed squares of the 95 % intervals, whichever is larger)")
     if len(bad):
         print(bad.to_string(index=False))

@@ -193,11 +193,28 @@ def test_readme_tables_are_those_of_the_reference(workspace):
     made = run_all(workspace, "--profile", "cpu", "--only", "06")
     assert made.returncode == 0, made.stderr[-3000:]
     tables = "\n".join(path.read_text() for path in (workspace / "figures" / "cpu").glob("*.md")).replace(" *(recorded)*", "")
-    lines = (ROOT / "README.md").read_text().splitlines()
-    rows = [line for line in lines if line.startswith("|") and ("±" in line or line.startswith(("| CIFAR-100 |", "| ModelNet10 |")))]
-    assert len(rows) > 10
-    for row in rows:
+    text = (ROOT / "README.md").read_text() + (ROOT / "RESULTS.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|") and ("±" in line or line.startswith(("| CIFAR-100 |", "| ModelNet10 |")))]
+    claims = [line for line in rows if line.startswith("| **")]
+    assert len(rows) > 100 and len(claims) == 5
+    for row in set(rows) - set(claims):
         assert row in tables, row
+
+
+def test_numbers_in_the_text_are_those_of_the_reference():
+    from hmlc_core import results
+    frame = results.read(ROOT / "data" / "reference" / "cpu.csv")
+    frame = frame[frame.metric.isin(["linear_accuracy", "explained_variance", "effective_rank"])]
+    known = set()
+    for (_, _, metric), group in frame.groupby(["dataset", "level", "metric"]):
+        table = group.pivot_table(index="seed", columns="method", values="value").dropna(axis=1) / (100 if metric == "effective_rank" else 1)
+        for a in table:
+            known.add(results.percent(*results.mean_and_interval(table[a])))
+            known |= {results.percent(*results.mean_and_interval(table[a] - table[b]), signed=True) for b in table if a != b}
+    text = "\n".join(line for name in ("README.md", "RESULTS.md") for line in (ROOT / name).read_text().splitlines()
+                     if not line.startswith("|") or line.startswith("| **"))
+    said = [number.replace("−", "-") for number in re.findall(r"[+−-]?\d+\.\d ± \d+\.\d", text)]
+    assert len(said) > 10 and not set(said) - known
 
 
 def test_readme_examples_run_and_its_pictures_are_there():
