@@ -28,7 +28,8 @@ def label(method):
 
 
 def shortened(name, most=18):
-    """A class name for the inside of a panel."""
+    """A class name for the inside of a panel; of a path its end."""
+    name = name.rsplit("/", 1)[-1]
     return name if len(name) <= most else name[:most - 1] + "…"
 
 
@@ -184,18 +185,21 @@ def accuracy_per_level(summary, level_names, methods):
     return figure
 
 
-def differences(rows, xlabel, title):
+def differences(panels, xlabel="difference, points"):
     """Mean differences with their intervals, one row each, grey where the interval holds zero.
 
     Args:
-        rows: list of (text, difference, half width), as shares; shown in points.
+        panels: {title: list of (text, difference, half width)}, as shares; shown in points.
     """
-    figure, axis = plt.subplots(figsize=(4, 0.24 * len(rows) + 0.8), layout="constrained")
-    for place, (_, value, half) in enumerate(rows):
-        colour = "0.5" if not abs(value) > half else POSITIVE if value > 0 else NEGATIVE
-        axis.errorbar(100 * value, place, xerr=100 * half, fmt="o", ms=4, capsize=3, color=colour)
-    axis.axvline(0, color="0.2", lw=0.8)
-    axis.set(xlabel=xlabel, title=title, ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)), yticklabels=[text for text, *_ in rows])
+    longest = max(map(len, panels.values()))
+    alike = len({tuple(text for text, *_ in rows) for rows in panels.values()}) == 1
+    figure, axes = plt.subplots(1, len(panels), figsize=(1.5 + 2.5 * len(panels), 0.24 * longest + 0.8), squeeze=False, sharey=alike, layout="constrained")
+    for axis, (title, rows) in zip(axes[0], panels.items()):
+        for place, (_, value, half) in enumerate(rows):
+            colour = "0.5" if not abs(value) > half else POSITIVE if value > 0 else NEGATIVE
+            axis.errorbar(100 * value, place, xerr=100 * half, fmt="o", ms=4, capsize=3, color=colour)
+        axis.axvline(0, color="0.2", lw=0.8)
+        axis.set(xlabel=xlabel, title=title, ylim=(longest - 0.5, -0.5), yticks=range(len(rows)), yticklabels=[text for text, *_ in rows])
     return figure
 
 
