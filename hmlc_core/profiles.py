@@ -147,6 +147,14 @@ def planned_runs(profile, extras=(), dataset=None):
     unknown = set(extras) - set(EXTRAS)
     if unknown:
         raise ValueError(f"unknown extra {', '.join(sorted(unknown))}: choose from {', '.join(EXTRAS)}")
+    plans = [Plan(name, method, replace(get(profile, name), **changes), seed) for seed in get(profile).seeds
+             for name, method, changes in _measured(profile, extras)]
+    plans += [Plan(name, method, replace(get(profile, name), **changes), get(profile).seeds[0]) for name, method, changes in _tried(profile, extras)]
+    return [plan for plan in dict.fromkeys(plans) if dataset in (None, variant_of(plan.dataset))]
+
+
+def _measured(profile, extras):
+    """(data set, method, settings that differ) of the runs with all seeds."""
     methods = MAIN_METHODS + (BASELINES if "baselines" in extras else ()) + (PEERS if "peers" in extras else ())
     chosen = [("hierarchical_mnist", method, {}) for method in methods]
     if "ablation" in extras:
@@ -165,23 +173,22 @@ def planned_runs(profile, extras=(), dataset=None):
         usual = get(profile, "cifar100").epochs
         chosen += [("cifar100", method, {"epochs": round(share * usual)}) for share in BUDGETS if 0 < round(share * usual) < usual
                    for method in BUDGET_METHODS]
-    plans = [Plan(name, method, replace(get(profile, name), **changes), seed) for seed in get(profile).seeds
-             for name, method, changes in chosen]
+    return chosen
+
+
+def _tried(profile, extras):
+    """The same of the runs with the first seed alone."""
+    chosen = []
     if "tuning" in extras:
-        plans += [Plan(name, method, _faster(get(profile, name), rate), get(profile).seeds[0])
-                  for name in TUNING for method in TUNING_METHODS for rate in LEARNING_RATES]
-        plans += [Plan(name, method, replace(get(profile, name), temperature=temperature), get(profile).seeds[0])
-                  for name in TUNING for method in TUNING_METHODS if method != "cross_entropy" for temperature in TEMPERATURES]
+        chosen += [(name, method, {"learning_rate": round(rate * get(profile, name).learning_rate, 10)})
+                   for name in TUNING for method in TUNING_METHODS for rate in LEARNING_RATES]
+        chosen += [(name, method, {"temperature": temperature})
+                   for name in TUNING for method in TUNING_METHODS if method != "cross_entropy" for temperature in TEMPERATURES]
     if "variants" in extras:
-        tried = get(profile, "cifar100_tuning")
-        plans += [Plan("cifar100_tuning", method, tried, tried.seeds[0]) for method in VARIANTS]
-    return [plan for plan in dict.fromkeys(plans) if dataset in (None, variant_of(plan.dataset))]
+        chosen += [("cifar100_tuning", method, {}) for method in VARIANTS]
+    return chosen
 
 
 def variant_of(dataset):
     """The data set that a name such as "hierarchical_mnist_swapped" or "cifar100_tuning" is a variant of."""
     return next(name for name in ("hierarchical_mnist", *TABLE1) if dataset.startswith(name))
-
-
-def _faster(profile, factor):
-    return replace(profile, learning_rate=round(factor * profile.learning_rate, 10))
