@@ -260,7 +260,7 @@ def test_pretrained_resnet_trains_its_last_two_stages_only(monkeypatch):
 def test_sgd_and_other_epochs_are_settings(fit):
     run = fit("split", dataclasses.replace(TINY, optimizer="sgd", learning_rate=0.1))
     assert np.isfinite(run.history[-1]["loss"]) and run.config_hash != fit("split").config_hash
-    cpu = profiles.get("cpu", "cifar100")
+    cpu = dataclasses.replace(profiles.get("cpu", "cifar100"), temperature=profiles.get("cpu", run.dataset.name).temperature)
     labels = [dataclasses.replace(run, profile=dataclasses.replace(cpu, name="cpu", epochs=epochs, head_batch_norm=norm)).label
               for epochs, norm in ((profiles.get("cpu", run.dataset.name).epochs, True), (2, True), (2, False))]
     assert labels == ["split", "split@2", "split_without_batchnorm@2"]
