@@ -3,7 +3,6 @@
 pip install pytorch-metric-learning
 """
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def shared_steps():
         return {count: torch.load(Path(folder) / f"{count}.pt") for count in PROCESSES}
 
 
-def main(profile="cpu"):
+def main():
     split, shared = masks.split_masks, masks.shared_masks
     panels = {
         "samples (two views, two levels)": {
@@ -71,8 +70,8 @@ def main(profile="cpu"):
     axes[-1].plot(list(found), [found[n] / found[1] for n in found], marker="o", ms=3)
     axes[-1].set(xlabel="processes (one thread each)", ylabel="time of a training step /\nthat of one process", xticks=PROCESSES, ylim=(0, None))
     axes[0].set_ylabel("time of the loss / that of hmlc\nwith 1,024 samples, two levels, D = 128")
-    figures.save(figure, "cost_curves", profile)
+    figures.save(figure, "cost_curves", "cpu")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

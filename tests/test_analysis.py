@@ -45,6 +45,12 @@ def test_information_of_features_that_tell_all_and_nothing():
     assert abs(bits) < 0.1 and right < 0.2
 
 
+def test_many_small_classes_that_nothing_is_known_of_give_no_bits():
+    y = torch.arange(900) % 100
+    x = noise(900 + 300, 60)
+    assert abs(analysis.usable_information(x[:900], y, x[900:], y[:300], 100)[0]) < 0.1
+
+
 def test_information_of_a_binary_symmetric_channel():
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(20_000) % 2
