@@ -56,7 +56,7 @@ def main():
                                    "embedding shared": {n: ours(1024, n, shared) for n in LEVELS}},
         "dimensions D (1,024 samples)": {"hmlc": {n: ours(1024, 2, split, n) for n in DIMS}}}
     reference = median_seconds({"": ours(1024, 2, split)})[""]
-    figure, axes = plt.subplots(1, len(panels) + 1, figsize=(10, 2.6), layout="constrained")
+    figure, axes = plt.subplots(1, len(panels) + 1, figsize=(13, 2.8), layout="constrained")
     for axis, (what, lines) in zip(axes, panels.items()):
         seconds = median_seconds({(line, n): way for line, ways in lines.items() for n, way in ways.items()}, rounds=5)
         for line, ways in lines.items():
@@ -64,6 +64,8 @@ def main():
             print(what, line, {n: round(ratio, 2) for n, ratio in zip(ways, ratios)}, flush=True)
             axis.plot(list(ways), ratios, marker="o", ms=3, label=line)
         axis.set(xlabel=what, ylim=(0, None)) if what.startswith("levels") else axis.set(xlabel=what, xscale="log", yscale="log")
+        axis.set_xticks(list(ways), list(ways))
+        axis.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         axis.legend()
     found = shared_steps()
     print("processes, one thread each", {n: round(found[n] / found[1], 2) for n in found})
