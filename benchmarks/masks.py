@@ -13,12 +13,13 @@ warnings.simplefilter("ignore", ConvergenceWarning)
 
 
 def scikit_learn(z, iterations=20):
-    """Level of each coordinate, by one GaussianMixture a sample, from the same start as gmm_masks (two equal halves)."""
+    """Level of each coordinate, by one GaussianMixture a sample, started as gmm_masks (two equal halves). scikit-learn starts with
+    parameters, so behind the first M step."""
     found = []
     for values in z.double().numpy():
         halves = np.sort(values)[:len(values) // 2], np.sort(values)[len(values) // 2:]
-        mixture = GaussianMixture(2, covariance_type="diag", max_iter=iterations, tol=0, reg_covar=1e-6 * values.var(), weights_init=[0.5, 0.5],
-                                  means_init=[[h.mean()] for h in halves], precisions_init=[[1 / h.var()] for h in halves])
+        mixture = GaussianMixture(2, covariance_type="diag", max_iter=iterations - 1, tol=0, reg_covar=1e-6 * values.var(), weights_init=[0.5, 0.5],
+                                  means_init=[[h.mean()] for h in halves], precisions_init=[[1 / (h.var() + 1e-6 * values.var())] for h in halves])
         labels = mixture.fit_predict(values[:, None])
         found.append(labels != mixture.means_[:, 0].argmax())
     return torch.from_numpy(np.stack(found))

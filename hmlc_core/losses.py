@@ -9,12 +9,13 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from hmlc_core.checks import has_values, require, require_embeddings
 from hmlc_core.models import projection_head
 
-CHUNK = 4096        # rows of similarities at a time
+BLOCK = 1024        # similarities are made in blocks of BLOCK x BLOCK,
+KEPT = 4096         # and kept for the gradient up to so many embeddings
 
 
 def supcon_loss(embeddings, labels, temperature=0.1, reduction="mean"):
@@ -28,7 +29,7 @@ def supcon_loss(embeddings, labels, temperature=0.1, reduction="mean"):
         reduction: "mean", or "none" for the loss of each anchor, [B] or [B, V], 0 where it has no positive.
 
     Raises:
-        ValueError: temperature <= 0, shapes that do not fit, NaN, or no positive pair in the whole batch.
+        ValueError: temperature < 0.003, shapes that do not fit, NaN, or no positive pair in the whole batch.
     """
     losses, has_positive = _anchor_losses(embeddings, labels, temperature)
     require(has_positive.any(), "no two samples of the batch share a label: there is no positive pair. "
@@ -64,19 +65,59 @@ def _groups(y):
 
 
 def _contrast(z, known, temperature):
-    """log of the sum of exp(z_i.z_a / t) over all other known samples a, [N]; with memory for CHUNK x N similarities only."""
-    if len(z) <= CHUNK:
-        return _contrast_of(z, z, known, temperature, 0)
-    return torch.cat([checkpoint(_contrast_of, z[start:start + CHUNK], z, known, temperature, start, use_reentrant=False)
-                      for start in range(0, len(z), CHUNK)])
+    """log of the sum of exp(z_i.z_a / t) over all other known samples a, [N]."""
+    wide = z.double() if temperature < 0.025 else z         # exp(-2 / t) is too small for float32
+    with torch.autocast(z.device.type, enabled=False):
+        return _LogSumExp.apply(wide, known.to(wide.dtype), temperature).to(z.dtype)
 
 
-def _contrast_of(rows, z, known, temperature, start):
-    """The same for the rows start, start + 1, ... of z."""
-    nothing = torch.finfo(z.dtype).min / 2          # not -inf, whose gradient would be NaN
-    similarity = torch.addmm(z.new_zeros(len(z)).masked_fill(~known, nothing), rows, z.T, alpha=1 / temperature)
-    similarity.diagonal(start).fill_(nothing)
-    return similarity.logsumexp(1)
+class _LogSumExp(torch.autograd.Function):
+    """log sum_a k_a exp(z_i.z_a / t) over a != i, for unit vectors z [N, D] and weights k [N] of 0 or 1.
+
+    Similarities are symmetric, so blocks above the diagonal are enough, and the gradient of z_i,
+    sum_a E_ia (c_i k_a + k_i c_a) z_a with c = gradient / sum / t, is one product a block where autograd has two. Blocks of
+    small batches are kept for it, those of large ones made again, so memory is O(N * D + BLOCK^2).
+    """
+
+    @staticmethod
+    def forward(ctx, z, k, temperature):
+        blocks = _blocks(z, temperature)
+        if len(z) <= KEPT:
+            blocks = ctx.blocks = list(blocks)
+        sums = torch.zeros_like(k)
+        for rows, columns, e in blocks:
+            sums[rows] += e @ k[columns]
+            if rows != columns:
+                sums[columns] += k[rows] @ e
+        sums.clamp_(min=torch.finfo(z.dtype).tiny)          # of a sample alone
+        ctx.temperature = temperature
+        ctx.save_for_backward(z, k, sums)
+        return sums.log() + 1 / temperature
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        z, k, sums = ctx.saved_tensors
+        c = gradient / sums / ctx.temperature
+        found = torch.zeros_like(z)
+        for rows, columns, e in ctx.blocks if len(z) <= KEPT else _blocks(z, ctx.temperature):
+            weights = torch.outer(c[rows], k[columns]).addr_(k[rows], c[columns]).mul_(e)
+            found[rows] += weights @ z[columns]
+            if rows != columns:
+                found[columns] += weights.T @ z[rows]
+        return found, None, None
+
+
+def _blocks(z, temperature):
+    """(rows, columns, exp((z_i.z_a - 1) / t), 0 for i = a) of the blocks on and above the diagonal."""
+    cuts = [slice(start, min(start + BLOCK, len(z))) for start in range(0, len(z), BLOCK)]
+    shift = z.new_tensor(-1 / temperature)
+    for i, rows in enumerate(cuts):
+        for columns in cuts[i:]:
+            e = torch.addmm(shift, z[rows], z[columns].T, alpha=1 / temperature).exp_()
+            if rows == columns:
+                e.fill_diagonal_(0)
+            yield rows, columns, e
 
 
 def _mean(losses, has_positive):
@@ -86,7 +127,7 @@ def _mean(losses, has_positive):
 
 def _flat(embeddings, labels, temperature):
     """Each view as a sample of its own: normalised embeddings [N, D], float32 at least, and labels [N, ...]."""
-    require(temperature > 0, f"temperature must be positive, not {temperature}")
+    require(temperature >= 0.003, f"temperature must be at least 0.003, not {temperature}")
     views = embeddings.shape[1] if embeddings.ndim == 3 else 1
     z = embeddings.flatten(0, -2)
     return F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1), labels.repeat_interleave(views, 0)

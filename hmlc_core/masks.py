@@ -39,7 +39,7 @@ def gmm_masks(embeddings, levels, scope="sample", iterations=20):
     spread = items.amax(1) - items.amin(1)
     require(levels == 1 or (spread > 0).any(1).all(), "an embedding is constant over its coordinates: a mixture cannot divide it")
     level = _mixture_labels(items, levels, iterations)
-    return torch.nn.functional.one_hot(level, levels).movedim(-1, 0).to(embeddings.dtype).expand(-1, *embeddings.shape)
+    return (level == torch.arange(levels, device=level.device)[:, None, None]).to(embeddings.dtype).expand(-1, *embeddings.shape)
 
 
 def _batch_statistics(x):
@@ -57,26 +57,29 @@ def _batch_statistics(x):
 def _mixture_labels(items, components, iterations):
     """Component [G, D] of each of D items [G, D, F] in G diagonal Gaussian mixtures, by batched EM; component 0 has
     the highest mean (summed over the F features)."""
-    start = items.sum(2).argsort(1).argsort(1) * components // items.shape[1]
-    responsibility = (start[:, None] == torch.arange(components, device=items.device)[:, None]).to(items.dtype)  # [G, K, D]
-    floor = 1e-6 * items.var(1, correction=0).amax(1)[:, None, None].clamp(min=1e-12)
-    powers = torch.cat([items.square(), items, torch.ones_like(items[:, :, :1])], 2)                # [G, D, 2F + 1]
+    order = items.sum(2).argsort(1)
+    part = torch.arange(items.shape[1], device=items.device) * components // items.shape[1]
+    start = torch.empty_like(order).scatter_(1, order, part.expand_as(order))
+    responsibility = (start == torch.arange(components, device=items.device)[:, None, None]).to(items.dtype)     # [K, G, D]
+    powers = torch.cat([items.movedim(2, 0), items.movedim(2, 0).square()])                                     # [2F, G, D]
+    floor = 1e-6 * items.var(1, correction=0).amax(1).clamp(min=1e-12)
     for _ in range(iterations):
-        mean, coefficients = _maximise(responsibility @ powers, floor, items.shape[2])
-        density = coefficients @ powers.mT
-        responsibility = density.softmax(1)
-    order = mean.sum(2).argsort(1, descending=True)                                                 # [G, K]
-    return density.gather(1, order[:, :, None].expand_as(density)).argmax(1)
+        mean, slopes, density = _maximise(responsibility, powers, floor)
+        for power, slope in zip(powers, slopes):
+            density = torch.addcmul(density, slope, power)
+        responsibility = density.softmax(0)
+    order = mean.sum(0).argsort(0, descending=True)                                                             # [K, G]
+    return density.gather(0, order[:, :, None].expand_as(density)).max(0).indices       # argmax is far slower here
 
 
-def _maximise(moments, floor, features):
-    """M step, from the responsibilities' sums of x^2, x and 1, [G, K, 2F + 1]: means [G, K, F], and the coefficients of
-    x^2, x and 1 in log(weight * density) up to a constant, [G, K, 2F + 1]."""
-    total = moments[:, :, -1:].clamp(min=1e-10)
-    square, mean = (moments[:, :, :-1] / total).split(features, 2)
+def _maximise(responsibility, powers, floor):
+    """M step, from responsibilities [K, G, D] and the items' x and x^2 [2F, G, D]: means [F, K, G], and the factors [2F, K, G, 1] of x
+    and x^2 and the rest [K, G, 1] of log(weight * density) up to a constant."""
+    total = responsibility.sum(2).clamp(min=1e-10)
+    mean, square = torch.stack([(responsibility * power).sum(2) / total for power in powers]).chunk(2)
     variance = (square - mean.square()).clamp(min=0) + floor
-    constant = total.log() - 0.5 * (variance.log() + mean.square() / variance).sum(2, keepdim=True)
-    return mean, torch.cat([-0.5 / variance, mean / variance, constant], 2)
+    rest = total.log() - 0.5 * (variance.log() + mean.square() / variance).sum(0)
+    return mean, torch.cat([mean / variance, -0.5 / variance])[..., None], rest[..., None]
 
 
 class AttentionMasks(nn.Module):

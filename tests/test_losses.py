@@ -198,7 +198,7 @@ def test_cross_entropy_heads(batch):
 
 
 @pytest.mark.parametrize("change, message", [
-    (dict(temperature=0), "temperature must be positive, not 0"),
+    (dict(temperature=0), "temperature must be at least 0.003, not 0"),
     (dict(temperature=-1.0), "temperature"),
     (dict(labels=torch.zeros(11, dtype=torch.long)), r"labels must be integers \[12\]"),
     (dict(labels=torch.zeros(12)), "labels must be integers"),
@@ -359,20 +359,62 @@ def test_hyperbolic_loss_is_finite_for_equal_far_and_zero_points():
 
 # ---------------------------------------------------------------- large batches
 
-@pytest.mark.parametrize("chunk", [1, 5, 12, 23, 24, 4096])
-def test_chunks_change_neither_loss_nor_gradient(chunk, batch, monkeypatch):
+@pytest.mark.parametrize("kept", [0, 4096])
+@pytest.mark.parametrize("block", [1, 5, 12, 23, 24])
+def test_blocks_change_neither_loss_nor_gradient(block, kept, batch, monkeypatch):
     z, labels = batch
     views = torch.stack([z, z.flip(1)], 1)
     labels = labels.clone()
     labels[4, 1] = -1
     found = []
-    for size in (4096, chunk):
-        monkeypatch.setattr(losses, "CHUNK", size)
+    for size, limit in ((4096, 4096), (block, kept)):
+        monkeypatch.setattr(losses, "BLOCK", size)
+        monkeypatch.setattr(losses, "KEPT", limit)
         x = views.clone().requires_grad_()
         loss = losses.masked_hierarchical_loss(x, labels, masks.sign_masks(x.flatten(0, 1), 2).unflatten(1, x.shape[:2]), 0.2)
         loss.backward()
         found.append((loss.item(), x.grad))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-12) and torch.allclose(found[1][1], found[0][1], atol=1e-12)
+
+
+def plain_contrast(z, known, t):
+    """What _contrast computes, by autograd and with the whole matrix."""
+    similarity = (z @ z.T / t).masked_fill(torch.eye(len(z), dtype=torch.bool) | ~known, -1e30)
+    return similarity.logsumexp(1)
+
+
+@pytest.mark.parametrize("n, t", [(2, 0.1), (13, 0.7), (61, 0.1), (64, 0.05), (61, 0.01), (61, 0.003)])
+@pytest.mark.parametrize("kept", [0, 4096])
+def test_contrast_equals_plain_form_for_any_gradient_from_above(n, t, kept, monkeypatch):
+    monkeypatch.setattr(losses, "BLOCK", 16)
+    monkeypatch.setattr(losses, "KEPT", kept)
+    generator = torch.Generator().manual_seed(n)
+    z = F.normalize(torch.randn(n, 3, generator=generator, dtype=torch.float64), dim=1)
+    known, above = torch.arange(n) % 5 != 4, torch.randn(n, generator=generator, dtype=torch.float64)
+    found = []
+    for contrast, dtype in ((plain_contrast, torch.float64), (losses._contrast, torch.float64), (losses._contrast, torch.float32)):
+        x = z.to(dtype, copy=True).requires_grad_()
+        value = contrast(x, known, t)
+        (value * above.to(dtype)).sum().backward()
+        found.append((value.detach().double(), x.grad.double()))
+    (value, gradient), *ours = found
+    for (v, g), tolerance in zip(ours, (1e-12, 2e-5)):
+        assert torch.allclose(v, value, rtol=tolerance, atol=tolerance / t) and torch.allclose(g, gradient, rtol=0, atol=tolerance * gradient.abs().max())
+
+
+def test_autocast_does_not_make_the_loss_coarser(batch):
+    z, labels = batch[0].float(), batch[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert losses.supcon_loss(z, labels[:, 0], 0.05).item() == pytest.approx(losses.supcon_loss(z.double(), labels[:, 0], 0.05).item(), rel=1e-5)
+
+
+def test_a_sample_alone_has_neither_loss_nor_gradient():
+    z = torch.randn(3, 4, requires_grad=True)
+    losses.masked_hierarchical_loss(z, torch.tensor([[0, -1], [0, -1], [0, 1]]), torch.ones(2, 3, 4)).backward()
+    alone = z.grad.clone()
+    z.grad = None
+    losses.supcon_loss(z, torch.zeros(3, dtype=torch.long)).backward()
+    assert torch.isfinite(alone).all() and torch.allclose(alone, z.grad)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -405,7 +447,7 @@ def test_levels_that_share_one_mask_share_their_similarities(batch, unknown, mon
     for make in (lambda m: m, lambda m: m.clone(memory_format=torch.contiguous_format)):
         x = z.clone().requires_grad_()
         calls = []
-        monkeypatch.setattr(losses, "_contrast_of", lambda *arguments, real=CONTRAST: calls.append(1) or real(*arguments))
+        monkeypatch.setattr(losses, "_contrast", lambda *arguments, real=CONTRAST: calls.append(1) or real(*arguments))
         value = losses.masked_hierarchical_loss(x, labels, make(masks.rectified_masks(x.detach(), 2)))
         value.backward()
         found.append((value.detach(), x.grad, len(calls)))
@@ -413,4 +455,4 @@ def test_levels_that_share_one_mask_share_their_similarities(batch, unknown, mon
     assert [count for *_, count in found] == ([2, 2] if unknown else [1, 2])
 
 
-CONTRAST = losses._contrast_of
+CONTRAST = losses._contrast
