@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from hmlc_core import training
+from hmlc_core import distributed, training
 
 
 def median_seconds(ways, rounds=7):
@@ -25,6 +25,16 @@ def median_seconds(ways, rounds=7):
             if number:
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def new_step(method, profile, classes):
+    """A function (views [B, 2, 3, H, W], labels [B, L]) that does one training step, and its model; shared by all processes there are."""
+    device = torch.device("cpu")
+    model = training.Model(training.METHODS[method], profile, 3, classes).to(memory_format=torch.channels_last)
+    model.encoder, model.head = (distributed.synchronise(part, device) for part in (model.encoder, model.head))
+    forward, optimizer = distributed.parallel(model), torch.optim.AdamW(model.parameters(), 1e-3)
+    rest = torch.optim.lr_scheduler.ConstantLR(optimizer), torch.amp.GradScaler("cpu", enabled=False)
+    return (lambda views, labels: training._step(forward, views, labels, training._autocast(device), optimizer, *rest)), model
 
 
 def report(title, seconds, ours):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from common import median_seconds
+from common import median_seconds, new_step
 from loss import ours, theirs
 
-from hmlc_core import augment, distributed, figures, masks, profiles, training
+from hmlc_core import augment, distributed, figures, masks, profiles
 
 SAMPLES = (64, 128, 256, 512, 1024, 2048)
 LEVELS = (1, 2, 3, 4)
@@ -24,18 +24,11 @@ def steps(number, count, folder, rounds=7):
     os.environ.update(RANK=str(number), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(29500 + count))
     torch.set_num_threads(1)
     profile = profiles.get("cpu", "cifar100")
-    with distributed.group() as device:
-        model = training.Model(training.METHODS["g_hmlc"], profile, 3, [20, 100])
-        model.encoder, model.head = (distributed.synchronise(part, device) for part in (model.encoder, model.head))
-        forward, optimizer = distributed.parallel(model), torch.optim.AdamW(model.parameters(), 1e-3)
+    with distributed.group():
+        step, _ = new_step("g_hmlc", profile, [20, 100])
         images = torch.randint(0, 256, (profile.batch_size, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         labels = torch.stack([torch.arange(len(images)) % k for k in (20, 100)], 1)
-        schedule, scaler = torch.optim.lr_scheduler.ConstantLR(optimizer), torch.amp.GradScaler("cpu", enabled=False)
-
-        def step():
-            views = augment.two_views(distributed.share(images), profile.augmentation)
-            training._step(forward, views, labels, training._autocast(device), optimizer, schedule, scaler)
-        seconds = median_seconds({"step": step}, rounds)["step"]
+        seconds = median_seconds({"": lambda: step(augment.two_views(distributed.share(images), profile.augmentation), labels)}, rounds)[""]
     if number == 0:
         torch.save(seconds, Path(folder) / f"{count}.pt")
 

@@ -4,11 +4,11 @@ Then where the time of our step goes: augmentation, encoder and head, masks and 
 """
 import numpy as np
 import torch
-from common import median_seconds, report
+from common import median_seconds, new_step, report, training
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from hmlc_core import augment, profiles, training
+from hmlc_core import augment, profiles
 
 PROFILE = profiles.get("cpu", "cifar100")
 STEPS, BATCH = 8, PROFILE.batch_size
@@ -27,15 +27,8 @@ class Pictures(Dataset):
         return torch.stack([SIMCLR(IMAGES[i]), SIMCLR(IMAGES[i])]), torch.from_numpy(LABELS[i])
 
 
-model = training.Model(training.METHODS["g_hmlc"], PROFILE, 3, [20, 100]).to(memory_format=torch.channels_last)
-optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+step, model = new_step("g_hmlc", PROFILE, [20, 100])
 images, labels = torch.from_numpy(IMAGES), torch.from_numpy(LABELS)
-AUTOCAST = training._autocast(torch.device("cpu"))
-
-
-def step(views, y):
-    training._step(model, views, y, AUTOCAST, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False))
 
 
 def ours():
@@ -55,7 +48,7 @@ if __name__ == "__main__":
     z = model.head(model.encoder(views.flatten(0, 1))).float().detach().unflatten(0, (BATCH, 2)).requires_grad_()
 
     def encoder():
-        with AUTOCAST:
+        with training._autocast(torch.device("cpu")):
             out = model.head(model.encoder(views.flatten(0, 1).contiguous(memory_format=torch.channels_last)))
         out.float().square().mean().backward()
 

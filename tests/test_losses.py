@@ -402,6 +402,14 @@ def test_contrast_equals_plain_form_for_any_gradient_from_above(n, t, kept, monk
         assert torch.allclose(v, value, rtol=tolerance, atol=tolerance / t) and torch.allclose(g, gradient, rtol=0, atol=tolerance * gradient.abs().max())
 
 
+@pytest.mark.parametrize("t", [0.003, 0.01, 0.03, 1.0])
+def test_contrast_of_opposite_points_does_not_underflow(t):
+    z = torch.tensor([[1.0, 0], [-1, 0]], requires_grad=True)
+    value = losses._contrast(z, torch.tensor([True, True]), t)
+    value.sum().backward()
+    assert torch.allclose(value, torch.tensor(-1 / t)) and torch.allclose(z.grad, 2 / t * torch.tensor([[-1.0, 0], [1, 0]]))
+
+
 def test_autocast_does_not_make_the_loss_coarser(batch):
     z, labels = batch[0].float(), batch[1]
     with torch.autocast("cpu", torch.bfloat16):
