@@ -35,8 +35,8 @@ def page(dataset, maps, masks):
 
 
 def frame(text, height=640):
-    """The page as a frame for IPython.display.HTML."""
-    return f'<iframe srcdoc="{html.escape(text)}" width="100%" height="{height}" style="border: none"></iframe>'
+    """The page as a frame for IPython.display.HTML; it grows to what it shows."""
+    return f'<div><iframe srcdoc="{html.escape(text)}" width="100%" height="{height}" style="border: none"></iframe></div>'
 
 
 def _unit(points):

@@ -45,7 +45,7 @@ def test_page_holds_points_labels_masks_and_pictures(parts):
 def test_no_class_name_ends_the_script(parts):
     page = explorer.page(*parts)
     assert page.count("</script>") == 1 and page.rstrip().endswith("</script>")
-    assert explorer.frame(page).count("<") == 2 and html.unescape(explorer.frame(page)).count("</script>") == 1
+    assert explorer.frame(page).count("<") == 4 and html.unescape(explorer.frame(page)).count("</script>") == 1
 
 
 def test_map_with_other_points_is_refused(parts):
