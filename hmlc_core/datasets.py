@@ -159,18 +159,33 @@ def encode(table):
 def read_image(path, size=None):
     """An image file, upright, as uint8 [H, W, 3]; with `size` [size, size, 3] (short side, then centre crop).
 
+    16-bit grey values are divided by 257; what is transparent becomes white.
+
     Raises:
-        ValueError: unreadable, truncated, or more than MAX_PIXELS pixels.
+        ValueError: unreadable, truncated, more than MAX_PIXELS pixels, or values of no known range (32 bits, floating point).
     """
     try:
         with Image.open(path) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(f"{opened.width} x {opened.height} pixels, more than the limit of {MAX_PIXELS}")
             opened.draft("RGB", (size, size) if size else None)         # a JPEG decodes faster near the size that is wanted
-            image = ImageOps.exif_transpose(opened).convert("RGB")
+            image = _to_rgb(ImageOps.exif_transpose(opened))
     except Exception as error:  # Pillow's decoders each have their own
         raise ValueError(f"cannot read image {path} ({error}): repair or remove it") from error
     return np.asarray(image if size is None else ImageOps.fit(image, (size, size)))
+
+
+def _to_rgb(image):
+    """Pillow's own conversion makes 16-bit pictures white and shows whatever lies under transparent pixels."""
+    if image.mode[0] in "IF":
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"values {values.min():g} to {values.max():g} in mode {image.mode}: save it with 8 or 16 bits")
+        image = Image.fromarray((values // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 # ---------------------------------------------------------------- hierarchical MNIST (Figure 3)
