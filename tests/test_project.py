@@ -204,7 +204,7 @@ def test_readme_tables_are_those_of_the_reference(workspace):
 def test_numbers_in_the_text_are_those_of_the_reference():
     from hmlc_core import results
     frame = results.read(ROOT / "data" / "reference" / "cpu.csv")
-    frame = frame[frame.metric.isin(["linear_accuracy", "tail_accuracy", "explained_variance", "effective_rank"])]
+    frame = frame[frame.metric.isin(["linear_accuracy", "tail_accuracy", "explained_variance", "effective_rank", "tice", "fpa"])]
     known = set()
     for (_, _, metric), group in frame.groupby(["dataset", "level", "metric"]):
         table = group.pivot_table(index="seed", columns="method", values="value").dropna(axis=1) / (100 if metric == "effective_rank" else 1)
