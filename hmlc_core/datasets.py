@@ -179,7 +179,7 @@ def _to_rgb(image):
     """Pillow's own conversion makes 16-bit pictures white and shows whatever lies under transparent pixels."""
     if image.mode[0] in "IF":
         values = np.asarray(image)
-        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535 or image.mode == "I" and values.max() < 256:
             raise ValueError(f"values {values.min():g} to {values.max():g} in mode {image.mode}: save it with 8 or 16 bits")
         image = Image.fromarray((values // 257).astype(np.uint8))
     if image.has_transparency_data:

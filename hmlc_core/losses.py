@@ -9,7 +9,6 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.autograd.function import once_differentiable
 
 from hmlc_core.checks import has_values, require, require_embeddings
 from hmlc_core.models import projection_head
@@ -66,41 +65,43 @@ def _groups(y):
 
 def _contrast(z, known, temperature):
     """log of the sum of exp(z_i.z_a / t) over all other known samples a, [N]."""
-    wide = z.double() if temperature < 0.025 else z         # exp(-2 / t) is too small for float32
-    with torch.autocast(z.device.type, enabled=False):
+    wide = z.double() if temperature < 0.05 else z          # exp(-2 / t) becomes too small for float32
+    with torch.autocast("cpu" if z.is_meta else z.device.type, enabled=False):
         return _LogSumExp.apply(wide, known.to(wide.dtype), temperature).to(z.dtype)
 
 
 class _LogSumExp(torch.autograd.Function):
     """log sum_a k_a exp(z_i.z_a / t) over a != i, for unit vectors z [N, D] and weights k [N] of 0 or 1.
 
-    Similarities are symmetric, so blocks above the diagonal are enough, and the gradient of z_i,
+    Similarities are symmetric, so blocks on and above the diagonal are enough, and the gradient of z_i,
     sum_a E_ia (c_i k_a + k_i c_a) z_a with c = gradient / sum / t, is one product a block where autograd has two. Blocks of
     small batches are kept for it, those of large ones made again, so memory is O(N * D + BLOCK^2).
     """
 
     @staticmethod
     def forward(ctx, z, k, temperature):
-        blocks = _blocks(z, temperature)
-        if len(z) <= KEPT:
-            blocks = ctx.blocks = list(blocks)
-        sums = torch.zeros_like(k)
-        for rows, columns, e in blocks:
+        sums, kept = torch.zeros_like(k), []
+        for rows, columns in _places(len(z)):
+            e = _block(z, rows, columns, temperature)
             sums[rows] += e @ k[columns]
             if rows != columns:
                 sums[columns] += k[rows] @ e
+            if len(z) <= KEPT:
+                kept.append(e)
         sums.clamp_(min=torch.finfo(z.dtype).tiny)          # of a sample alone
         ctx.temperature = temperature
-        ctx.save_for_backward(z, k, sums)
+        ctx.save_for_backward(z, k, sums, *kept)
         return sums.log() + 1 / temperature
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient):
-        z, k, sums = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            raise NotImplementedError("the contrastive losses have no second derivative (create_graph=True)")
+        z, k, sums, *kept = ctx.saved_tensors
         c = gradient / sums / ctx.temperature
         found = torch.zeros_like(z)
-        for rows, columns, e in ctx.blocks if len(z) <= KEPT else _blocks(z, ctx.temperature):
+        for number, (rows, columns) in enumerate(_places(len(z))):
+            e = kept[number] if kept else _block(z, rows, columns, ctx.temperature)
             weights = torch.outer(c[rows], k[columns]).addr_(k[rows], c[columns]).mul_(e)
             found[rows] += weights @ z[columns]
             if rows != columns:
@@ -108,16 +109,16 @@ class _LogSumExp(torch.autograd.Function):
         return found, None, None
 
 
-def _blocks(z, temperature):
-    """(rows, columns, exp((z_i.z_a - 1) / t), 0 for i = a) of the blocks on and above the diagonal."""
-    cuts = [slice(start, min(start + BLOCK, len(z))) for start in range(0, len(z), BLOCK)]
-    shift = z.new_tensor(-1 / temperature)
-    for i, rows in enumerate(cuts):
-        for columns in cuts[i:]:
-            e = torch.addmm(shift, z[rows], z[columns].T, alpha=1 / temperature).exp_()
-            if rows == columns:
-                e.fill_diagonal_(0)
-            yield rows, columns, e
+def _places(n):
+    """(rows, columns) of the blocks on and above the diagonal, as slices."""
+    cuts = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+    return [(rows, columns) for i, rows in enumerate(cuts) for columns in cuts[i:]]
+
+
+def _block(z, rows, columns, temperature):
+    """exp((z_i.z_a - 1) / t), and 0 for i = a."""
+    e = torch.addmm(z.new_tensor(-1 / temperature), z[rows], z[columns].T, alpha=1 / temperature).exp_()
+    return e.fill_diagonal_(0) if rows == columns else e
 
 
 def _mean(losses, has_positive):

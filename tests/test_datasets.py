@@ -284,7 +284,7 @@ def test_what_is_transparent_becomes_white(mode, tmp_path):
     assert datasets.read_image(tmp_path / "x.png")[0, :, 0].tolist() == [0, 0, 255, 255]
 
 
-@pytest.mark.parametrize("values", [np.full((3, 3), 0.5, np.float32), np.full((3, 3), 70_000, np.int32), np.full((3, 3), -1, np.int32)])
+@pytest.mark.parametrize("values", [np.full((3, 3), 0.5, np.float32), np.full((3, 3), 70_000, np.int32), np.full((3, 3), -1, np.int32), np.full((3, 3), 200, np.int32)])
 def test_values_of_no_known_range_are_refused(values, tmp_path):
     Image.fromarray(values).save(tmp_path / "x.tiff")
     with pytest.raises(ValueError, match="save it with 8 or 16 bits"):

@@ -416,6 +416,12 @@ def test_autocast_does_not_make_the_loss_coarser(batch):
         assert losses.supcon_loss(z, labels[:, 0], 0.05).item() == pytest.approx(losses.supcon_loss(z.double(), labels[:, 0], 0.05).item(), rel=1e-5)
 
 
+def test_no_second_derivative_rather_than_a_wrong_one(batch):
+    z = batch[0].requires_grad_()
+    with pytest.raises(NotImplementedError, match="no second derivative"):
+        torch.autograd.grad(losses.supcon_loss(z, batch[1][:, 0]), z, create_graph=True)
+
+
 def test_a_sample_alone_has_neither_loss_nor_gradient():
     z = torch.randn(3, 4, requires_grad=True)
     losses.masked_hierarchical_loss(z, torch.tensor([[0, -1], [0, -1], [0, 1]]), torch.ones(2, 3, 4)).backward()
