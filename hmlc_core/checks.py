@@ -24,4 +24,4 @@ def require_embeddings(embeddings, dims=(2,)):
     require(embeddings.ndim in dims and embeddings.numel() > 0,
             f"embeddings must be {' or '.join({2: '[B, D]', 3: '[B, V, D]'}[d] for d in dims)} and not empty, "
             f"not {list(embeddings.shape)}")
-    require(torch.isfinite(embeddings).all(), "embeddings hold NaN or infinity: look at the learning rate and the input")
+    require(torch.isfinite(embeddings.detach().sum(dtype=torch.float64)), "embeddings hold NaN or infinity: look at the learning rate and the input")

@@ -13,7 +13,7 @@ from torch import nn
 from hmlc_core.checks import has_values, require, require_embeddings
 from hmlc_core.models import projection_head
 
-BLOCK = 1024        # similarities are made in blocks of BLOCK x BLOCK,
+BLOCK = 512         # similarities are made in blocks of BLOCK x BLOCK, which fit a CPU's cache,
 KEPT = 4096         # and kept for the gradient up to so many embeddings
 
 
@@ -49,7 +49,7 @@ def _anchor_losses(embeddings, labels, temperature, contrast=None):
     z, y = _flat(embeddings, labels, temperature)
     known, group = y >= 0, _groups(y)
     ones_and_z = torch.cat([torch.ones_like(z[:, :1]), z], 1)
-    sums = torch.zeros_like(ones_and_z).index_add(0, group, ones_and_z)[group] - ones_and_z          # of the anchor's positives
+    sums = torch.zeros_like(ones_and_z).index_add(0, group, ones_and_z).index_select(0, group) - ones_and_z          # of the anchor's positives
     positives = torch.where(known, sums[:, 0], 0)
     contrast = _contrast(z, known, temperature) if contrast is None else contrast
     losses = contrast - (z * sums[:, 1:]).sum(1) / temperature / positives.clamp(min=1)
@@ -75,17 +75,17 @@ class _LogSumExp(torch.autograd.Function):
 
     Similarities are symmetric, so blocks on and above the diagonal are enough, and the gradient of z_i,
     sum_a E_ia (c_i k_a + k_i c_a) z_a with c = gradient / sum / t, is one product a block where autograd has two. Blocks of
-    small batches are kept for it, those of large ones made again, so memory is O(N * D + BLOCK^2).
+    small batches are kept for it, those of large ones made again, so memory is O(N * D + block^2).
     """
 
     @staticmethod
     def forward(ctx, z, k, temperature):
         sums, kept = torch.zeros_like(k), []
-        for rows, columns in _places(len(z)):
+        for rows, columns in _places(z):
             e = _block(z, rows, columns, temperature)
-            sums[rows] += e @ k[columns]
+            sums[rows].addmv_(e, k[columns])
             if rows != columns:
-                sums[columns] += k[rows] @ e
+                sums[columns].addmv_(e.T, k[rows])
             if len(z) <= KEPT:
                 kept.append(e)
         sums.clamp_(min=torch.finfo(z.dtype).tiny)          # of a sample alone
@@ -100,18 +100,19 @@ class _LogSumExp(torch.autograd.Function):
         z, k, sums, *kept = ctx.saved_tensors
         c = gradient / sums / ctx.temperature
         found = torch.zeros_like(z)
-        for number, (rows, columns) in enumerate(_places(len(z))):
+        for number, (rows, columns) in enumerate(_places(z)):
             e = kept[number] if kept else _block(z, rows, columns, ctx.temperature)
             weights = torch.outer(c[rows], k[columns]).addr_(k[rows], c[columns]).mul_(e)
-            found[rows] += weights @ z[columns]
+            found[rows].addmm_(weights, z[columns])
             if rows != columns:
-                found[columns] += weights.T @ z[rows]
+                found[columns].addmm_(weights.T, z[rows])
         return found, None, None
 
 
-def _places(n):
-    """(rows, columns) of the blocks on and above the diagonal, as slices."""
-    cuts = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+def _places(z):
+    """(rows, columns) of the blocks on and above the diagonal, as slices; few large ones on a GPU, which waits for each launch."""
+    size = KEPT if z.is_cuda else BLOCK
+    cuts = [slice(start, min(start + size, len(z))) for start in range(0, len(z), size)]
     return [(rows, columns) for i, rows in enumerate(cuts) for columns in cuts[i:]]
 
 
