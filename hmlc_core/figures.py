@@ -224,7 +224,7 @@ def usage(lines):
     figure, axis = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
     for (method, seeds), colour in zip(lines.items(), plt.rcParams["axes.prop_cycle"].by_key()["color"]):
         for number, values in enumerate(seeds):
-            axis.plot(values, color=colour, lw=1, label=method if number == 0 else None)
+            axis.plot(values, color=colour, ls="-", lw=1, label=method if number == 0 else None)
     axis.set(xlabel="coordinate of z, sorted", ylabel="share of images with\nthis coordinate in level 1", ylim=(-0.03, 1.03))
     axis.legend()
     return figure

@@ -152,7 +152,7 @@ def summary(frame, baseline="hmce_paper"):
 def compare(profile, tolerance=0.03):
     """Means over seeds of this machine's results beside the committed reference's, for data sets from the same source in both.
 
-    They agree if they differ by no more than `tolerance` (for effective_rank, which is no share, a tenth of the
+    They agree if they differ by no more than `tolerance` (for effective_rank and bits, which are no shares, a tenth of the
     reference) or the root of the summed squares of the two 95 % half widths, whichever is larger.
 
     Returns:
@@ -163,9 +163,10 @@ def compare(profile, tolerance=0.03):
     sources = [frame.groupby("dataset").data_source.agg(lambda s: sorted(set(s))).to_dict() for frame in (own, reference)]
     own, reference = (summary(frame[[sources[0].get(d) == sources[1].get(d) for d in frame.dataset]]) for frame in (own, reference))
     both = own.merge(reference, on=keys, suffixes=("", "_reference"))
-    scale = np.where(both.metric == "effective_rank", both.mean_reference, 1)
+    no_share = (both.metric == "effective_rank") | both.metric.str.startswith("bits")
+    scale = np.where(no_share, both.mean_reference.abs(), 1)
     half_widths = np.hypot(both.half_width.fillna(0), both.half_width_reference.fillna(0))
-    both["allowed"] = np.maximum(half_widths, np.where(both.metric == "effective_rank", 0.1, tolerance) * scale)
+    both["allowed"] = np.maximum(half_widths, np.where(no_share, 0.1, tolerance) * scale)
     both["agrees"] = (both["mean"] - both.mean_reference).abs() <= both.allowed
     return both[keys + ["mean", "mean_reference", "allowed", "agrees"]].rename(columns={"mean_reference": "reference"})
 
