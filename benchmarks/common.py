@@ -27,10 +27,10 @@ def median_seconds(ways, rounds=7):
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def new_step(method, profile, classes):
-    """A function (views [B, 2, 3, H, W], labels [B, L]) that does one training step, and its model; shared by all processes there are."""
+def new_step(method, profile, classes, channels=3):
+    """A function (views [B, 2, C, H, W], labels [B, L]) that does one training step, and its model; shared by all processes there are."""
     device = torch.device("cpu")
-    model = training.Model(training.METHODS[method], profile, 3, classes).to(memory_format=torch.channels_last)
+    model = training.Model(training.METHODS[method], profile, channels, classes).to(memory_format=torch.channels_last)
     model.encoder, model.head = (distributed.synchronise(part, device) for part in (model.encoder, model.head))
     forward, optimizer = distributed.parallel(model), torch.optim.AdamW(model.parameters(), 1e-3)
     rest = torch.optim.lr_scheduler.ConstantLR(optimizer), torch.amp.GradScaler("cpu", enabled=False)

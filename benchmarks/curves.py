@@ -63,7 +63,7 @@ def main():
     found = shared_steps()
     print("processes, one thread each", {n: round(found[n] / found[1], 2) for n in found})
     axes[-1].plot(list(found), [found[n] / found[1] for n in found], marker="o", ms=3)
-    axes[-1].set(xlabel="processes (one thread each)", ylabel="time of a training step /\nthat of one process", xticks=PROCESSES, ylim=(0, None))
+    axes[-1].set(xlabel="processes (one thread each)", ylabel="time of a training step /\nthat of one process", xticks=PROCESSES, ylim=(0, 1.2 * max(found.values()) / found[1]))
     axes[0].set_ylabel("time of the loss / that of hmlc\nwith 1,024 samples, two levels, D = 128")
     figures.save(figure, "cost_curves", "cpu")
 

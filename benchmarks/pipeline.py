@@ -27,7 +27,7 @@ class Pictures(Dataset):
         return torch.stack([SIMCLR(IMAGES[i]), SIMCLR(IMAGES[i])]), torch.from_numpy(LABELS[i])
 
 
-step, model = new_step("g_hmlc", PROFILE, [20, 100])
+step, _ = new_step("g_hmlc", PROFILE, [20, 100])
 images, labels = torch.from_numpy(IMAGES), torch.from_numpy(LABELS)
 
 
@@ -41,22 +41,30 @@ def usual():
         step(views, y)
 
 
-if __name__ == "__main__":
-    report(f"an epoch of {len(images)} pictures of 32 x 32, G-HMLC, {PROFILE.encoder}", median_seconds(
-        {"hmlc": ours, "PIL transforms, DataLoader with 2 workers": usual}, rounds=5), "hmlc")
-    views, y = augment.two_views(images[:BATCH], PROFILE.augmentation), labels[:BATCH]
-    z = model.head(model.encoder(views.flatten(0, 1))).float().detach().unflatten(0, (BATCH, 2)).requires_grad_()
+def parts(dataset, channels, classes):
+    """Report where the time of a training step of G-HMLC goes."""
+    profile = profiles.get("cpu", dataset)
+    step, model = new_step("g_hmlc", profile, classes, channels)
+    pictures = torch.randint(0, 256, (profile.batch_size, profile.canvas, profile.canvas, channels), dtype=torch.uint8)
+    y = torch.stack([torch.arange(len(pictures)) % count for count in classes], 1)
+    views = augment.two_views(pictures, profile.augmentation)
+    z = model.head(model.encoder(views.flatten(0, 1))).float().detach().unflatten(0, views.shape[:2]).requires_grad_()
 
     def encoder():
         with training._autocast(torch.device("cpu")):
             out = model.head(model.encoder(views.flatten(0, 1).contiguous(memory_format=torch.channels_last)))
         out.float().square().mean().backward()
 
-    def whole():
-        step(augment.two_views(images[:BATCH], PROFILE.augmentation), y)
-
-    seconds = median_seconds({"whole step": whole, "encoder and head, forward and backward": encoder,
-                              "augmentation": lambda: augment.two_views(images[:BATCH], PROFILE.augmentation),
+    seconds = median_seconds({"whole step": lambda: step(augment.two_views(pictures, profile.augmentation), y),
+                              "encoder and head, forward and backward": encoder,
+                              "augmentation": lambda: augment.two_views(pictures, profile.augmentation),
                               "masks (EM)": lambda: model.objective.level_masks(z.detach()),
                               "masks and loss, forward and backward": lambda: model.objective(z, y).sum().backward()}, rounds=9)
-    report(f"parts of a step, batch {BATCH} x 2 views", seconds, "whole step")
+    report(f"parts of a step on {dataset}, batch {profile.batch_size} x 2 views", seconds, "whole step")
+
+
+if __name__ == "__main__":
+    report(f"an epoch of {len(images)} pictures of 32 x 32, G-HMLC, {PROFILE.encoder}", median_seconds(
+        {"hmlc": ours, "PIL transforms, DataLoader with 2 workers": usual}, rounds=5), "hmlc")
+    parts("cifar100", 3, [20, 100])
+    parts("hierarchical_mnist", 1, [10, 10])

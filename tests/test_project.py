@@ -57,7 +57,7 @@ def test_smoke_run_regenerates_every_figure_and_table(workspace, first_run):
                "learning_curves", "linear_accuracy", "finding_mnist"]
     tables = ["table1_hierarchical_mnist", "table1_more_hierarchical_mnist", "table2_variance", "table3_order", "verdicts", "times"]
     claims = {name for name in made if name.startswith(("claim_", "claims.", "information_of_parts", "mask_", "number_of_levels"))}
-    assert {"claims.md", "claim_order.png", "claim_g_hmlc_sign.pdf", "mask_usage.png", "number_of_levels.png",
+    assert {"claims.md", "claim_order.png", "claim_control_g_hmlc.pdf", "mask_usage.png", "number_of_levels.png",
             "information_of_parts_hierarchical_mnist.png"} <= claims
     assert made - claims == {f"{n}.{k}" for n in figures for k in ("pdf", "png")} | {f"{n}.{k}" for n in tables for k in ("csv", "md")} | {"README.md"}
     page = (workspace / "figures" / "smoke" / "README.md").read_text()
