@@ -164,9 +164,8 @@ def compare(profile, tolerance=0.03):
     own, reference = (summary(frame[[sources[0].get(d) == sources[1].get(d) for d in frame.dataset]]) for frame in (own, reference))
     both = own.merge(reference, on=keys, suffixes=("", "_reference"))
     no_share = (both.metric == "effective_rank") | both.metric.str.startswith("bits")
-    scale = np.where(no_share, both.mean_reference.abs(), 1)
     half_widths = np.hypot(both.half_width.fillna(0), both.half_width_reference.fillna(0))
-    both["allowed"] = np.maximum(half_widths, np.where(no_share, 0.1, tolerance) * scale)
+    both["allowed"] = np.maximum(half_widths, np.where(no_share, 0.1 * both.mean_reference.abs(), 0)).clip(lower=tolerance)
     both["agrees"] = (both["mean"] - both.mean_reference).abs() <= both.allowed
     return both[keys + ["mean", "mean_reference", "allowed", "agrees"]].rename(columns={"mean_reference": "reference"})
 
