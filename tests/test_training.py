@@ -250,6 +250,26 @@ def test_encoders_have_the_width_they_state(monkeypatch):
         models.build_encoder("vgg", 3)
 
 
+def test_depthwise_convolution_is_torchs_in_float32():
+    torch.manual_seed(0)
+    ours, plain = models.DepthwiseConv2d(8, 8, 3, 2, 1, groups=8, bias=False), torch.nn.Conv2d(8, 8, 3, 2, 1, groups=8, bias=False)
+    plain.load_state_dict(ours.state_dict())
+    x, y = (torch.rand(4, 8, 9, 9, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_() for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ours(x)
+    expected = plain(y.float())
+    for net, output in ((ours, found), (plain, expected)):
+        output.square().sum().backward()
+    assert found.dtype == torch.float32 and torch.equal(found, expected)
+    assert x.grad.dtype == torch.bfloat16 and torch.equal(x.grad, y.grad) and torch.equal(ours.weight.grad, plain.weight.grad)
+
+
+def test_small_cnn_keeps_the_maxima_of_both_maps():
+    net, x = models.build_encoder("small_cnn", 1)[0].eval(), torch.rand(3, 1, 50, 50)
+    fine = net.fine(x)
+    assert torch.equal(net(x), torch.cat([fine.amax((2, 3)), net.coarse(fine).amax((2, 3))], 1))
+
+
 def test_pretrained_resnet_trains_its_last_two_stages_only(monkeypatch):
     untrained = torchvision.models.resnet50
     monkeypatch.setattr(torchvision.models, "resnet50", lambda weights: untrained())
