@@ -43,14 +43,17 @@ def test_warp_is_torchs_affine_grid_and_grid_sample(padding_mode):
 
 
 def test_keep_whole_rotates_a_ramp():
-    """Closed form: an image that grows linearly from left to right, rotated by 4 degrees about its middle and shrunk."""
+    """Closed form: a linear image, rotated by 4 degrees about its middle, shrunk and shifted, is a linear image."""
     side = 64
     u = ((torch.arange(side) * 2 + 1) / side - 1).double()
-    draws = torch.tensor([1, 0.5, 0.5, 0.5, 0.5])[:, None].double()
-    view = augment.keep_whole((0.5 + 0.25 * u).expand(1, 1, side, side), draws)[0, 0]
+    draws = torch.tensor([1, 0.5, 0.9, 0.2, 0.5])[:, None].double()
+    view = augment.keep_whole((0.5 + 0.2 * u + 0.1 * u[:, None]).expand(1, 1, side, side), draws)[0, 0]
     angle = math.radians(4)
     size = (1 - 0.04 / 2) / (math.sin(angle) + math.cos(angle))
-    expected = 0.85 * (0.5 + 0.25 * (math.cos(angle) * u + math.sin(angle) * u[:, None]) / size)
+    slack = 1 - size * (math.sin(angle) + math.cos(angle))
+    right, down = (u - 0.8 * slack) / size, (u[:, None] + 0.6 * slack) / size
+    across, along = math.cos(angle) * right + math.sin(angle) * down, math.cos(angle) * down - math.sin(angle) * right
+    expected = 0.85 * (0.5 + 0.2 * across + 0.1 * along)
     inside = slice(side // 8, -side // 8)
     assert view[inside, inside].allclose(expected[inside, inside], atol=1e-6)
 
