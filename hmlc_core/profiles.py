@@ -118,6 +118,7 @@ BASELINES = ("cross_entropy", "supcon", "hmce_released", "sign", "rectified", "r
 PEERS = ("heads", "rince", "bhcl", "level_restricted", "level_restricted_hyperbolic")
 TABLE1_METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split", "sign", "rectified", "g_hmlc", "a_hmlc")
 ORDER_METHODS = ("hmce_paper", "g_hmlc", "a_hmlc")
+SEEDS, SEEDS_METHODS = range(10), ("hmce_paper", "hmce_released", "shared", "split", "sign", "heads", "g_hmlc", "a_hmlc")     # of hierarchical MNIST
 BUDGETS = (1 / 3, 2 / 3)    # further runs on CIFAR-100 with these shares of the profile's epochs
 BUDGET_METHODS = ("cross_entropy", "hmce_paper", "shared", "rectified", "g_hmlc", "a_hmlc")
 LEARNING_RATES = (0.3, 1, 3)    # times the profile's, tried on the validation split with fewer epochs and one seed
@@ -132,7 +133,7 @@ TEMPERATURES = (0.05, 0.2, 0.4, 0.8)      # tried like the learning rates; cross
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 TEMPERATURE_METHODS = TABLE1_METHODS[1:]    # also run at the temperature from which the trials start
 EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), controls", "order": "swapped levels",
-          "peers": "MLCL, RINCE, BHCL, level-restricted", "ablation": "head without BatchNorm",
+          "peers": "MLCL, RINCE, BHCL, level-restricted", "ablation": "head without BatchNorm", "seeds": "ten seeds, not three",
           **{name: "Table 1" for name in TABLE1}, **dict.fromkeys(("budget", "temperature"), "fewer epochs, untuned"),
           "claims": "three levels, tree, tails", **dict.fromkeys(("tuning", "variants", "ours"), "trials on validation")}
 
@@ -151,6 +152,8 @@ def planned_runs(profile, extras=(), dataset=None):
     plans = [Plan(name, method, replace(get(profile, name), **changes), seed) for seed in get(profile).seeds
              for name, method, changes in _measured(profile, extras)]
     plans += [Plan(name, method, replace(get(profile, name), **changes), get(profile).seeds[0]) for name, method, changes in _tried(profile, extras)]
+    if "seeds" in extras:
+        plans += [Plan("hierarchical_mnist", method, get(profile), seed) for seed in SEEDS for method in SEEDS_METHODS]
     return [plan for plan in dict.fromkeys(plans) if dataset in (None, variant_of(plan.dataset))]
 
 
