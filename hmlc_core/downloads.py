@@ -4,9 +4,9 @@ import zipfile
 from pathlib import Path
 
 import requests
-from tqdm import tqdm
 
 from hmlc_core import files
+from hmlc_core.progress import progress_bar
 
 UNPACKED_LIMIT = 40 * 2**30
 
@@ -41,7 +41,7 @@ def _resume(url, output, _):
         have = have if answer.status_code == 206 else 0
         total = have + int(answer.headers.get("Content-Length", 0))
         with open(part, "ab" if have else "wb") as stream, \
-                tqdm(desc=f"download {part.stem}", total=total, initial=have, unit="B", unit_scale=True) as bar:
+                progress_bar(desc=f"download {part.stem}", total=total, initial=have, unit="B", unit_scale=True) as bar:
             for piece in answer.iter_content(2**14):
                 bar.update(stream.write(piece))
     if total and part.stat().st_size < total:

@@ -3,9 +3,9 @@ import warnings
 
 import numpy as np
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from hmlc_core import downloads, files, meshes
+from hmlc_core.progress import progress_bar
 
 ARCHIVES = {
     "ModelNet10": ("https://3dvision.princeton.edu/projects/2014/3DShapeNets/ModelNet10.zip",
@@ -56,7 +56,7 @@ def rendered(root, part, size):
     paths = [path for category in categories for path in sorted((root / category / part).glob("*.off"))]
     cache = files.DATA / "cache" / f"views-{root.name}-{size}-{files.code_hash(meshes)}"
     jobs = (delayed(_views)(path, cache / _cache_name(path, root), size) for path in paths)
-    views = list(tqdm(Parallel(n_jobs=-1, return_as="generator")(jobs), f"render {root.name} {part}", len(paths), leave=False))
+    views = list(progress_bar(Parallel(n_jobs=-1, return_as="generator")(jobs), f"render {root.name} {part}", len(paths)))
     broken = [str(v) for v in views if isinstance(v, str)]
     if broken:
         warnings.warn(f"{len(broken)} of {len(paths)} meshes of {root} ({part}) are left out:\n" + "\n".join(broken), stacklevel=2)

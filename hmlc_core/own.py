@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from PIL import Image
-from tqdm import tqdm
 
 from hmlc_core import meshes
 from hmlc_core.datasets import HierarchicalDataset, class_paths, encode, read_image
+from hmlc_core.progress import progress_bar
 
 MESHES = (".off", ".obj", ".stl", ".ply")
 MAX_BYTES = 8 * 2**30       # of all pictures together, once resized
@@ -89,7 +89,7 @@ def _read_all(files, size):
         raise ValueError(f"{len(files)} files at {size} x {size} take more than the limit of {MAX_BYTES // 2**30} GiB: choose a smaller size")
     jobs = (delayed(_read_one)(path, size) for path in files)
     workers = Parallel(n_jobs=-1, return_as="generator", prefer="processes" if views > 1 else "threads")
-    return list(tqdm(workers(jobs), "read", len(files), leave=False))
+    return list(progress_bar(workers(jobs), "read", len(files)))
 
 
 def _read_one(path, size):

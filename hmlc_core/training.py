@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
-from tqdm import tqdm
 
 from hmlc_core import augment, datasets, distributed, files, losses, masks, models, profiles, results
+from hmlc_core.progress import progress_bar
 
 
 class Method(NamedTuple):
@@ -281,7 +281,7 @@ def pretrain(dataset, method, profile="cpu", seed=0, *, folder=None, device=None
     key = config_hash(dataset, method, profile, seed, device)
     folder = Path(folder or files.DATA / "runs") / f"{dataset.name}-{method}-seed{seed}-{key}"
     model = _new_model(dataset, method, profile, seed, device)
-    with tqdm(desc=f"{method} seed {seed}", leave=False, delay=1, **({} if progress else {"disable": True})) as bar:
+    with progress_bar(desc=f"{method} seed {seed}", **({} if progress else {"disable": True})) as bar:
         history = _train(model, dataset, profile, seed, device, folder / "checkpoint.pt", bar, snapshots)
     return Run(dataset, method, profile, seed, model.eval(), history, folder, key, device)
 

@@ -14,7 +14,7 @@ from hmlc_core import files, profiles, results
 
 NOTEBOOKS = sorted(Path(__file__).parent.glob("[0-9][0-9]_*.ipynb"))
 # Seconds of a first run with --profile cpu, to say how much is left.
-SECONDS = {"01": 15, "02": 60, "03": 640, "04": 60, "05": 40, "06": 8, "07": 60}
+SECONDS = {"01": 11, "02": 54, "03": 310, "04": 55, "05": 40, "06": 17, "07": 93}
 PER_DATASET = ("03", "04")      # run once for each data set
 
 
