@@ -31,13 +31,13 @@ def read(path, size=64):
     Raises:
         ValueError: nothing to read, files at different depths, a csv without levels, or too many pictures for this size.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_file():
         files, table, levels = _rows_of_csv(path)
     elif path.is_dir():
         files, table, levels = _rows_of_folder(path)
     else:
-        raise ValueError(f"{path} is neither a folder nor a csv file")
+        raise ValueError(f"{path.absolute()} is neither a folder nor a csv file")
     found = _read_all(files, size)
     kept = [i for i, pictures in enumerate(found) if not isinstance(pictures, str)]
     broken = {str(path): pictures for path, pictures in zip(files, found) if isinstance(pictures, str)}

@@ -30,7 +30,7 @@ def parse(words=None):
     parser.add_argument("--with", dest="extras", metavar="NAME,...", default="",
                         help="; ".join(f"{', '.join(names)}: {text}" for text, names in named.items()))
     parser.add_argument("--jobs", metavar="N", type=int, default=1, help="train N runs at the same time; on several GPUs one on each")
-    parser.add_argument("--fresh", action="store_true", help="first delete results, runs and caches")
+    parser.add_argument("--fresh", action="store_true", help="first delete this profile's results, and the runs and caches of all")
     parser.add_argument("--check", action="store_true", help="then compare the results with data/reference")
     args = parser.parse_args(words)
     args.only, args.extras = ([word for word in text.split(",") if word] for text in (args.only, args.extras))
@@ -128,7 +128,10 @@ def check(profile):
     differences = results.compare(profile)
     bad = differences[~differences.agrees]
     print(f"--check: {len(differences)} means compared with {results.reference_path(profile).name} (data from the same source only), {len(bad)} differ by more "
-          "than the tolerance (3 points, or the root of the summed squares of the 95 % intervals, whichever is larger)")
+          "than the tolerance (3 points, for effective rank and bits a tenth, or the root of the summed squares of the 95 % intervals, whichever is larger)")
+    left_out = sorted(set(results.read(results.path(profile)).dataset) - set(differences.dataset))
+    if left_out:
+        print(f"Not compared, because the data came from another source: {', '.join(left_out)}")
     if len(bad):
         print(bad.to_string(index=False))
     return int(len(bad) > 0 or not len(differences))
