@@ -126,9 +126,9 @@ def learning_curves(histories, level_names):
     """Loss of each level against epochs; histories: {method: list of epoch records}."""
     figure, axes = plt.subplots(1, len(level_names), figsize=(3.5 * len(level_names), 2.6), squeeze=False, layout="constrained")
     for axis, level in zip(axes[0], level_names):
-        for method, history in histories.items():
+        for style, (method, history) in zip(plt.rcParams["axes.prop_cycle"](), histories.items()):       # also where another method lacks the level
             if level in history[0]:
-                axis.plot([h["epoch"] for h in history], [h[level] for h in history], label=label(method))
+                axis.plot([h["epoch"] for h in history], [h[level] for h in history], label=label(method), **style)
         axis.set(title=f"level: {level}", xlabel="epoch", ylabel="loss")
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
