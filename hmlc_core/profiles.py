@@ -133,7 +133,7 @@ TEMPERATURES = (0.05, 0.2, 0.4, 0.8)      # tried like the learning rates; cross
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 TEMPERATURE_METHODS = TABLE1_METHODS[1:]    # also run at the temperature from which the trials start
 EXTRAS = {"baselines": "cross-entropy, SupCon, HMCE (released), controls", "order": "swapped levels",
-          "peers": "MLCL, RINCE, BHCL, level-restricted", "ablation": "head without BatchNorm", "seeds": "ten seeds, not three",
+          "peers": "MLCL, RINCE, BHCL, level-restricted", "ablation": "head without BatchNorm", "seeds": "ten seeds",
           **{name: "Table 1" for name in TABLE1}, **dict.fromkeys(("budget", "temperature"), "fewer epochs, untuned"),
           "claims": "three levels, tree, tails", **dict.fromkeys(("tuning", "variants", "ours"), "trials on validation")}
 

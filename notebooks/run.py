@@ -30,7 +30,7 @@ def parse(words=None):
     parser.add_argument("--with", dest="extras", metavar="NAME,...", default="",
                         help="; ".join(f"{', '.join(names)}: {text}" for text, names in named.items()))
     parser.add_argument("--jobs", metavar="N", type=int, default=1, help="train N runs at the same time; on several GPUs one on each")
-    parser.add_argument("--fresh", action="store_true", help="first delete this profile's results, and the runs and caches of all")
+    parser.add_argument("--fresh", action="store_true", help="first delete results, and runs of all profiles")
     parser.add_argument("--check", action="store_true", help="then compare the results with data/reference")
     args = parser.parse_args(words)
     args.only, args.extras = ([word for word in text.split(",") if word] for text in (args.only, args.extras))
