@@ -98,11 +98,11 @@ def image_grid(dataset, indices, columns=8):
     rows = -(-len(indices) // columns)
     titles = [[shortened(names[k], 15) if k >= 0 else "?" for names, k in zip(dataset.class_names, dataset.labels[i])] for i in indices]
     between = " / " if max(len(" / ".join(title)) for title in titles) <= 15 else "\n"
-    height = 1.25 if between == " / " else 1.1 + 0.15 * len(titles[0])
+    height, size = (1.25, 8) if between == " / " else (1.1 + 0.15 * len(titles[0]), 6.5)
     figure, axes = plt.subplots(rows, columns, figsize=(columns, height * rows), squeeze=False, layout="constrained")
     for axis, i, title in zip(axes.flat, indices, titles):
         axis.imshow(dataset.images[i].squeeze(), vmin=0, vmax=255)
-        axis.set_title(between.join(title), fontsize=8)
+        axis.set_title(between.join(title), fontsize=size)
     for axis in axes.flat:
         axis.axis("off")
     return figure
