@@ -131,7 +131,7 @@ def check(profile):
           "than the tolerance (3 points, for effective rank and bits a tenth, or the root of the summed squares of the 95 % intervals, whichever is larger)")
     left_out = sorted(set(results.read(results.path(profile)).dataset) - set(differences.dataset))
     if left_out:
-        print(f"Not compared, because the data came from another source: {', '.join(left_out)}")
+        print(f"Not compared, because the reference lacks them or had its data from another source: {', '.join(left_out)}")
     if len(bad):
         print(bad.to_string(index=False))
     return int(len(bad) > 0 or not len(differences))

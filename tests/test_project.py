@@ -194,6 +194,16 @@ def test_check_without_a_reference_stops_before_the_run(monkeypatch):
         run.main()
 
 
+def test_check_says_what_it_does_not_compare(capsys):
+    from hmlc_core import results
+    rows = lambda dataset, source: [dict.fromkeys(results.COLUMNS, "x") | dict(dataset=dataset, data_source=source, level="a", seed=seed, value=0.5, seconds=1.0)
+                                    for seed in range(2)]
+    results.add(rows("same", "here") + rows("other", "here") + rows("new", "here"), results.path("cpu"))
+    results.add(rows("same", "here") + rows("other", "elsewhere"), results.reference_path("cpu"))
+    assert run.check("cpu") == 0
+    assert capsys.readouterr().out.strip().endswith("source: new, other")
+
+
 def test_readme_tables_are_those_of_the_reference(workspace):
     made = run_all(workspace, "--profile", "cpu", "--only", "06")
     assert made.returncode == 0, made.stderr[-3000:]
