@@ -1,12 +1,18 @@
-# Sourced by run_all.sh and run_tests.sh: sets $PYTHON to an interpreter that has every package of pyproject.toml.
-# The active environment is used if it has them; else .venv is made here and filled, once. A torch that is already
-# there, in .venv or in the active environment, is kept.
+# Sourced by run_all.sh and run_tests.sh: goes to the project's folder and sets $PYTHON to a Python that is new enough;
+# install_packages then sets it to one that has every package of pyproject.toml. That is the active environment if it
+# has them; else .venv is made here and filled, once. A torch that is already there, in .venv or in the active
+# environment, is kept.
+
+EXTRAS=${EXTRAS:-notebooks,meshes} # of pyproject.toml
+CPU_TORCH=https://download.pytorch.org/whl/cpu # the small build without CUDA, as pytorch.org documents it
 
 has_packages() {
-    "$1" - 2>/dev/null <<'PY'
+    "$1" - "$EXTRAS" 2>/dev/null <<'PY'
 import importlib.metadata, sys, tomllib
 from packaging.requirements import Requirement
-wanted = map(Requirement, tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"])
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extras = [project["optional-dependencies"][name] for name in sys.argv[1].split(",")]
+wanted = map(Requirement, sum(extras, project["dependencies"]))
 sys.exit(not all(r.specifier.contains(importlib.metadata.version(r.name), prereleases=True) for r in wanted))
 PY
 }
@@ -23,17 +29,18 @@ find_python() {
 }
 
 make_venv() {
-    echo "Installing into .venv (once; a few minutes) ..."
-    if ! .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
+    rm -rf .venv
+    "$1" -m venv .venv || {
         rm -rf .venv
-        "$1" -m venv .venv || {
-            rm -rf .venv
-            echo "$1 cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv. Then run again." >&2
-            return 1
-        }
-        torch_at=$("$1" -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])' 2>/dev/null) &&
-            .venv/bin/python -c 'import sys, sysconfig; open(sysconfig.get_path("purelib") + "/torch_already_there.pth", "w").write(sys.argv[1])' "$torch_at"
-    fi
+        echo "$1 cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv. Then run again." >&2
+        return 1
+    }
+    torch_at=$("$1" -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])' 2>/dev/null) || return 0
+    .venv/bin/python -c 'import sys, sysconfig; open(sysconfig.get_path("purelib") + "/torch_already_there.pth", "w").write(sys.argv[1])' "$torch_at"
+}
+
+note_what_is_kept() {
     .venv/bin/python - >.venv/keep.txt <<'PY'
 import importlib.metadata as m
 for name in ("torch", "torchvision"):
@@ -42,16 +49,50 @@ for name in ("torch", "torchvision"):
     except m.PackageNotFoundError:
         pass
 PY
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv/keep.txt --editable . || {
-        echo "The installation failed; see the lines above. Run again to go on where it stopped." >&2
-        return 1
-    }
 }
 
+# Whether a server answers within seconds.
+reachable() {
+    .venv/bin/python - "$1" 2>/dev/null <<'PY'
+import os, sys, threading, urllib.request
+limit = threading.Timer(8, os._exit, [1])  # looking up a name has no time limit of its own
+limit.daemon = True
+limit.start()
+urllib.request.urlopen(sys.argv[1], timeout=5)
+PY
+}
+
+# On Linux the usual torch brings CUDA; without a GPU the small build does.
+install_torch() {
+    if grep -q '^torch==' .venv/keep.txt || [ "$(uname)" != Linux ] || nvidia-smi >/dev/null 2>&1; then return; fi
+    if reachable "$CPU_TORCH/torch/"; then
+        echo "No GPU: the CPU build of torch, about 200 MB."
+        .venv/bin/python -m pip install --disable-pip-version-check --index-url "$CPU_TORCH" torch torchvision && note_what_is_kept && return
+    fi
+    echo "No GPU, but $CPU_TORCH cannot be had: torch comes from the package index, with CUDA up to 3 GB."
+}
+
+install_packages() {
+    if has_packages "$PYTHON"; then return; fi
+    if ! has_packages .venv/bin/python; then
+        echo "Installing into .venv (once; about 500 MB beside torch, a few minutes) ..."
+        make_venv "$PYTHON" && note_what_is_kept && install_torch || return
+        .venv/bin/python -m pip install --disable-pip-version-check --constraint .venv/keep.txt --editable ".[$EXTRAS]" || {
+            echo "The installation failed; see the lines above. Run again to go on where it stopped." >&2
+            return 1
+        }
+    fi
+    PYTHON=$PWD/.venv/bin/python
+}
+
+# A folder that was given from where the user stands, as a whole path.
+make_absolute() {
+    case ${!1:-} in '') unset "$1" ;; [/~]*) ;; *) export "$1=$PWD/${!1}" ;; esac
+}
+
+make_absolute HMLC_ROOT
+make_absolute HMLC_DATA
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 PYTHON=$(find_python) || exit 1
-if ! has_packages "$PYTHON"; then
-    if ! has_packages .venv/bin/python; then make_venv "$PYTHON" || exit 1; fi
-    PYTHON=$PWD/.venv/bin/python
-fi
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE} # threads that spin while they wait are slow where others work too
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}

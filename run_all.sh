@@ -2,4 +2,6 @@
 # Regenerates every table and figure: runs the notebooks in order, headless. See: bash run_all.sh --help
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+"$PYTHON" notebooks/study/options.py "$@" || exit $(($? % 100)) # 100: it was asked for help, and gave it
+install_packages
 exec "$PYTHON" notebooks/run.py "$@"

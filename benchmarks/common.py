@@ -1,20 +1,26 @@
-"""Times of several ways to do the same, measured interleaved in one run; what counts are the ratios."""
+"""Times of several ways to do the same, interleaved in one run; what counts are the ratios."""
+
 import platform
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "notebooks")]
 
-import torch
+import torch  # noqa: E402
 
-from hmlc_core import distributed, training
+from hmlc_core import distributed, methods, runs, train  # noqa: E402
+
+CPU = torch.device("cpu")
 
 
 def median_seconds(ways, rounds=7):
-    """{name: function} -> {name: median seconds}; each round calls each function once, in turn, after one call to warm up."""
-    training._keep_freed_memory()
+    """{name: function} -> {name: median seconds}; each round calls each function once, in turn,
+    after one call to warm up."""
+    runs.keep_freed_memory()
     times = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
@@ -27,19 +33,27 @@ def median_seconds(ways, rounds=7):
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def new_step(method, profile, classes, channels=3):
-    """A function (views [B, 2, C, H, W], labels [B, L]) that does one training step, and its model; shared by all processes there are."""
-    device = torch.device("cpu")
-    model = training.Model(training.METHODS[method], profile, channels, classes).to(memory_format=torch.channels_last)
-    model.encoder, model.head = (distributed.synchronise(part, device) for part in (model.encoder, model.head))
-    forward, optimizer = distributed.parallel(model), torch.optim.AdamW(model.parameters(), 1e-3)
-    rest = torch.optim.lr_scheduler.ConstantLR(optimizer), torch.amp.GradScaler("cpu", enabled=False)
-    return (lambda views, labels: training._step(forward, views, labels, training._autocast(device), optimizer, *rest)), model
+def new_step(method, settings, classes, channels=3, device=CPU):
+    """A function (views [B, 2, C, H, W], labels [B, L]) that does one training step, and its model;
+    shared by all processes there are."""
+    model = methods.Model(methods.get(method), settings, channels, classes)
+    model = distributed.synchronise(model.to(device, memory_format=torch.channels_last))
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    scaler = torch.amp.GradScaler(device.type, enabled=False)
+    state = dict(model=model, optimizer=optimizer, schedule=schedule, scaler=scaler)
+    forward = distributed.parallel(model)
+    return partial(_step, forward, device, state), model
+
+
+def _step(forward, device, state, views, labels):
+    return train.step(forward, views, labels, device, **state)
 
 
 def report(title, seconds, ours):
     """Print the ratio of each median to that of `ours`."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    threads = f"{torch.get_num_threads()} CPU threads"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else threads
     print(f"\n{title} ({device}, {platform.machine()}, torch {torch.__version__})")
     for name, value in seconds.items():
         print(f"  {name:<55} {value / seconds[ours]:8.2f} x   ({1e3 * value:.1f} ms)")

@@ -1,20 +1,34 @@
-"""Peak memory of the loss, forward and backward, for a batch of 32,768 embeddings and two levels. One step; a minute or more on a CPU."""
+"""Peak memory of the loss, forward and backward, for 32,768 embeddings and two levels.
+
+One step; a minute or more on a CPU.
+"""
+
 import resource
 import time
 
 import torch
-from common import training
+from common import runs
 
 from hmlc_core import losses, masks
 
-training._keep_freed_memory()
-generator = torch.Generator().manual_seed(0)
-z = torch.randn(32768, 128, generator=generator).requires_grad_()
-labels = torch.stack([torch.randint(count, (len(z),), generator=generator) for count in (20, 100)], 1)
-losses.masked_hierarchical_loss(z[:64], labels[:64] % 4, masks.split_masks(z[:64].detach(), 2)).backward()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-start = time.perf_counter()
-losses.masked_hierarchical_loss(z, labels, masks.split_masks(z.detach(), 2)).backward()
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(f"batch 32,768 x 128, two levels: {(after - before) / 2**20:.2f} GiB more than before, {after / 2**20:.2f} GiB in all, "
-      f"{time.perf_counter() - start:.0f} s")
+
+def step(count):
+    """One forward and backward pass of `count` embeddings."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(count, 128, generator=generator).requires_grad_()
+    labels = [torch.randint(classes, (count,), generator=generator) for classes in (20, 100)]
+    fixed = masks.split_masks(z.detach(), 2)
+    losses.masked_hierarchical_loss(z, torch.stack(labels, 1), fixed).backward()
+
+
+def peak():
+    """GiB of this process at its largest."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+runs.keep_freed_memory()
+step(1024)
+before, start = peak(), time.perf_counter()
+step(32768)
+seconds = time.perf_counter() - start
+print(f"{peak() - before:.2f} GiB more than before, {peak():.2f} GiB in all, {seconds:.0f} s")

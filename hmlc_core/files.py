@@ -1,20 +1,25 @@
-"""Where things lie on disk, and how they get there whole."""
+"""Where the code lies, where the work lies, and how files get there whole."""
+
 import ast
+import io
 import os
+import subprocess
 import tempfile
+import tokenize
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-ROOT = Path(os.environ.get("HMLC_ROOT", Path(__file__).resolve().parents[1]))
-DATA = ROOT / "data"
-FIGURES = ROOT / "figures"
+CODE = Path(__file__).resolve().parents[1]  # this checkout
+WORK = Path(os.environ.get("HMLC_ROOT", CODE)).expanduser().resolve()  # what runs write
+DATA = WORK / "data"
+FIGURES = WORK / "figures"
 
 
 def data_folders():
     """Folders searched for data sets, in order: $HMLC_DATA (if set), then data/."""
     user = os.environ.get("HMLC_DATA")
-    return ([Path(user)] if user else []) + [DATA]
+    return ([Path(user).expanduser()] if user else []) + [DATA]
 
 
 @contextmanager
@@ -24,7 +29,7 @@ def writing(path):
     A full disk, a missing permission or a kill leaves what was at `path` untouched.
 
     Raises:
-        OSError: with the reason, and what to do.
+        OSError: if it cannot be written, with the reason and what to do.
     """
     path = Path(path)
     beside = None
@@ -36,9 +41,13 @@ def writing(path):
         yield beside
         beside.chmod(0o666 & ~_umask())
         os.replace(beside, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        raise OSError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some space or allow writing to "
-                      f"{path.parent}, then run again: what is already saved is kept") from error
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+            raise  # of torch's errors only that of its writer is one of the disk
+        raise OSError(
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some space or "
+            f"allow writing to {path.parent}, then run again: what is already saved is kept"
+        ) from error
     finally:
         if beside is not None:
             beside.unlink(missing_ok=True)
@@ -50,13 +59,65 @@ def _umask():
     return mask
 
 
-def code_hash(*modules):
-    """A hash of what these modules do (their code without comments, docstrings and layout)."""
-    digest = blake2b(digest_size=6)
-    for module in modules:
-        tree = ast.parse(Path(getattr(module, "__file__", module)).read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-        digest.update(ast.dump(tree).encode())
+def stamp(paths):
+    """Names, sizes and times of files, as a hash: another one once a file was replaced.
+
+    Also by one of the same size and age: st_ctime tells when it was put there.
+    """
+    digest = blake2b(digest_size=8)
+    for path in sorted(map(Path, paths)):
+        status = path.stat()
+        about = path.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        digest.update(f"{about}\n".encode())
     return digest.hexdigest()
+
+
+def code_hash(*sources):
+    """A hash of what Python files say, without comments, docstrings and empty lines.
+
+    It is of the text, not of a syntax tree, so every Python version gives the same.
+
+    Args:
+        sources: paths, or modules.
+    """
+    digest = blake2b(digest_size=6)
+    for source in sources:
+        digest.update(plain_code(Path(getattr(source, "__file__", source)).read_text()).encode())
+    return digest.hexdigest()
+
+
+def plain_code(text):
+    """Python source without comments, docstrings, empty lines and blanks at line ends."""
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(text)):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if documented and ast.get_docstring(node) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno
+            lines[first - 1 : last] = [""] * (last - first + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def commit():
+    """Short hash of the code's commit, "+" behind it if code has changed since; else "unknown"."""
+    try:
+        changed = _git("status", "--porcelain", "-uno", "--", "hmlc_core", "notebooks")
+        return _git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def commit_date(commit):
+    """Date of a commit, e.g. "2026-11-22"; "date unknown" outside git."""
+    try:
+        return _git("show", "-s", "--format=%cs", commit.rstrip("+"))
+    except (OSError, subprocess.CalledProcessError):
+        return "date unknown"
+
+
+def _git(*words):
+    command = ["git", "-C", str(CODE), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

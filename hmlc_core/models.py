@@ -1,4 +1,5 @@
 """Encoders and the projection head: image -> features [B, F] -> embedding z [B, D]."""
+
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -6,30 +7,37 @@ from torch import nn
 
 
 class SmallCNN(nn.Module):
-    """A CNN for a laptop: features are the maxima of a fine map (stride 6, sees 23 pixels) and of a coarse one (stride
-    12, sees 35). The maximum finds a small digit wherever it is; an average would drown it.
-
-    images [B, channels, H, W] -> features [B, 8 * width].
-    """
+    """A CNN for a laptop: images [B, channels, H, W] -> features [B, 8 * width], the maxima of a
+    fine map (stride 6, sees 23 pixels) and of a coarse one (stride 12, sees 35). The maximum finds
+    a small digit wherever it is; an average would drown it."""
 
     def __init__(self, channels, width):
         super().__init__()
-        self.fine = nn.Sequential(*_conv(channels, width, 5, 3), *_conv(width, 2 * width, 3, 2), *_conv(2 * width, 4 * width, 3, 1))
+        self.fine = nn.Sequential(
+            *_conv(channels, width, 5, 3),
+            *_conv(width, 2 * width, 3, 2),
+            *_conv(2 * width, 4 * width, 3, 1),
+        )
         depthwise = DepthwiseConv2d(4 * width, 4 * width, 3, 2, 1, groups=4 * width, bias=False)
         self.coarse = nn.Sequential(depthwise, *_conv(4 * width, 4 * width, 1, 1))
 
     def forward(self, images):
         fine = self.fine(images)
-        return torch.cat([F.adaptive_max_pool2d(x, 1).flatten(1) for x in (fine, self.coarse(fine))], 1)      # faster than amax
+        return torch.cat(
+            [F.adaptive_max_pool2d(x, 1).flatten(1) for x in (fine, self.coarse(fine))], 1
+        )  # faster than amax
 
 
 def _conv(inputs, outputs, kernel, stride):
-    return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True)]
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """torch's, but on a CPU in float32: its gradient takes twenty times as long in bfloat16, half a training step."""
+    """torch's, but on a CPU in float32: in bfloat16 its gradient takes twenty times as long."""
 
     def forward(self, x):
         if x.device.type != "cpu":
@@ -39,9 +47,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 class SmallResNet(nn.Module):
-    """A residual net for small pictures on a laptop, with a stride of 2 in front: 32x32 pictures in half the time of a
-    net without it. images [B, channels, H, W] -> features [B, 8 * width], averaged over positions.
-    """
+    """A residual net for a laptop: images [B, channels, H, W] -> features [B, 8 * width], averaged
+    over positions. A stride of 2 in front halves the time."""
 
     def __init__(self, channels, width):
         super().__init__()
@@ -58,8 +65,12 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
-        self.body = nn.Sequential(*_conv(inputs, outputs, 3, stride), *_conv(outputs, outputs, 3, 1)[:-1])
-        self.shortcut = nn.Sequential(*_conv(inputs, outputs, 1, stride)[:-1]) if stride > 1 else nn.Identity()
+        self.body = nn.Sequential(
+            *_conv(inputs, outputs, 3, stride), *_conv(outputs, outputs, 3, 1)[:-1]
+        )
+        self.shortcut = (
+            nn.Sequential(*_conv(inputs, outputs, 1, stride)[:-1]) if stride > 1 else nn.Identity()
+        )
 
     def forward(self, x):
         return torch.relu_(self.body(x) + self.shortcut(x))
@@ -80,7 +91,8 @@ def resnet(channels, depth, stem="imagenet"):
 
 
 class PretrainedResNet50(nn.Module):
-    """torchvision's ResNet-50 with ImageNet weights; only layer3 and layer4 are trained, as HMCE's authors do on ModelNet40."""
+    """torchvision's ResNet-50 with ImageNet weights; only layer3 and layer4 are trained, as HMCE's
+    authors do on ModelNet40. The stages before them are frozen, BatchNorm statistics too."""
 
     def __init__(self):
         super().__init__()
@@ -92,34 +104,69 @@ class PretrainedResNet50(nn.Module):
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None])
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None])
 
+    def train(self, mode=True):
+        super().train(mode)
+        for part in (self.net.conv1, self.net.bn1, self.net.layer1, self.net.layer2):
+            part.eval()
+        return self
+
     def forward(self, images):
         """images [B, 1 or 3, H, W] in 0..1 -> features [B, 2048]."""
         return self.net((images - self.mean) / self.std)
 
 
-ENCODERS = {"small_cnn": (lambda channels: SmallCNN(channels, 16), 128),
-            "small_resnet": (lambda channels: SmallResNet(channels, 16), 128),
-            "resnet18": (lambda channels: resnet(channels, 18), 512),
-            "resnet50_cifar": (lambda channels: resnet(channels, 50, "cifar"), 2048),
-            "resnet50_imagenet": (lambda channels: PretrainedResNet50(), 2048)}
+class Untouched(nn.Module):
+    """Stored features [B, F], standardised by the training set's: features [B, F]."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def forward(self, stored):
+        return (stored - self.mean) / self.std
+
+
+class Adapter(Untouched):
+    """Standardised stored features [B, F], then linear, BatchNorm, ReLU: features [B, 512]."""
+
+    def __init__(self, channels, width=512):
+        super().__init__(channels)
+        first, norm = nn.Linear(channels, width, bias=False), nn.BatchNorm1d(width)
+        self.layers = nn.Sequential(first, norm, nn.ReLU(inplace=True))
+
+    def forward(self, stored):
+        return self.layers(super().forward(stored))
+
+
+ENCODERS = {
+    "small_cnn": (lambda channels: SmallCNN(channels, 16), 128),
+    "small_resnet": (lambda channels: SmallResNet(channels, 16), 128),
+    "resnet18": (lambda channels: resnet(channels, 18), 512),
+    "resnet50_cifar": (lambda channels: resnet(channels, 50, "cifar"), 2048),
+    "resnet50_imagenet": (lambda channels: PretrainedResNet50(), 2048),
+}
+ON_STORED = {"adapter": (Adapter, 512), "untouched": (Untouched, None)}  # not of pictures
 
 
 def build_encoder(name, channels):
-    """An encoder, images [B, C, H, W] in 0..1 -> features [B, F], and F."""
-    if name not in ENCODERS:
-        raise ValueError(f"unknown encoder {name!r}: choose from {', '.join(ENCODERS)}")
-    build, features = ENCODERS[name]
-    return build(channels), features
+    """An encoder, images [B, C, H, W] in 0..1 (of ON_STORED: stored features [B, C]) -> features
+    [B, F], and F."""
+    every = ENCODERS | ON_STORED
+    if name not in every:
+        raise ValueError(f"unknown encoder {name!r}: choose from {', '.join(every)}")
+    build, features = every[name]
+    return build(channels), features or channels
 
 
 def projection_head(features, dim, batch_norm=True):
-    """features [B, F] -> embedding z [B, dim]: Linear, BatchNorm, ReLU, Linear, BatchNorm without affine.
+    """features [B, F] -> embedding z [B, dim]: Linear, BatchNorm, ReLU, Linear, plain BatchNorm.
 
-    Without the BatchNorms (batch_norm=False) the part of the embedding that should tell level 2 collapses on
-    hierarchical MNIST and its loss never leaves log(batch size): see notebook 04. The head is ours; the paper's is
-    not known to us.
+    Ours; the paper's is not known. Without the BatchNorms the part of the embedding that should
+    tell level 2 collapses on hierarchical MNIST: see notebook 04.
     """
-    if not batch_norm:
-        return nn.Sequential(nn.Linear(features, features), nn.ReLU(inplace=True), nn.Linear(features, dim))
-    return nn.Sequential(nn.Linear(features, features, bias=False), nn.BatchNorm1d(features), nn.ReLU(inplace=True),
-                         nn.Linear(features, dim, bias=False), nn.BatchNorm1d(dim, affine=False))
+    norm, last = nn.BatchNorm1d(features), nn.BatchNorm1d(dim, affine=False)
+    first = nn.Linear(features, features, bias=not batch_norm)
+    second = nn.Linear(features, dim, bias=not batch_norm)
+    layers = [first, norm, nn.ReLU(inplace=True), second, last]
+    return nn.Sequential(*(layers if batch_norm else [first, layers[2], second]))

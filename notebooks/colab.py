@@ -1,4 +1,6 @@
-"""What a notebook needs on Colab: missing packages, without touching torch, torchvision or numpy; results kept on Drive if wanted."""
+"""What a notebook needs on Colab: missing packages, without touching torch, torchvision or numpy;
+runs and results on Drive if wanted."""
+
 import importlib.util
 import subprocess
 import sys
@@ -7,8 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDED = ("papermill", "openTSNE", "mlxtend", "trimesh", "embreex", "pooch")      # Colab has the others
-KEPT = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib", "pillow")
+NEEDED = ("papermill", "openTSNE", "mlxtend", "trimesh", "embreex", "pooch")
+NEEDED += ("safetensors", "tabulate")  # Colab has the others
+UNTOUCHED = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib")
+UNTOUCHED += ("pillow",)
 
 
 def missing():
@@ -21,22 +25,28 @@ def install():
     names = missing()
     if not names:
         return
-    pins = []
-    for name in KEPT:
-        try:
-            pins.append(f"{name}=={version(name)}")
-        except PackageNotFoundError:
-            pass
+    print(f"installing {', '.join(names)}")
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
-        constraints.write_text("\n".join(pins))
-        print(f"installing {', '.join(names)}")
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints), *names], check=True)
+        constraints.write_text("\n".join(pins()))
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint"]
+        subprocess.run([*command, str(constraints), *names], check=True)
     importlib.invalidate_caches()
 
 
+def pins():
+    """The installed version of each package of UNTOUCHED, as pip writes it."""
+    lines = []
+    for name in UNTOUCHED:
+        try:
+            lines.append(f"{name}=={version(name)}")
+        except PackageNotFoundError:
+            continue
+    return lines
+
+
 def keep_on(drive):
-    """Keep training runs and results in the folder hmlc of a mounted Drive, now and in later sessions."""
+    """Keep runs and results in the folder hmlc of a mounted Drive, now and in later sessions."""
     for name in ("runs", "results"):
         here, there = ROOT / "data" / name, Path(drive) / "hmlc" / name
         there.mkdir(parents=True, exist_ok=True)

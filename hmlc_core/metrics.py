@@ -1,0 +1,191 @@
+"""What features and embeddings are worth: pure functions."""
+
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.metrics import normalized_mutual_info_score
+from sklearn.neighbors import NearestNeighbors
+
+from hmlc_core.checks import require, require_embeddings
+
+
+def fit_linear(features, labels, classes, weight_decay=1e-4, max_steps=500):
+    """Weight [classes, F] and bias [classes] of a logistic regression on float [N, F], int64 [N].
+
+    L-BFGS from zero minimises mean cross-entropy + weight_decay / 2 * |W|^2 (bias free), which is
+    convex: no seed, no step size. Labels of -1 are left out.
+    """
+    x, y = _known(features, labels)
+    weight = x.new_zeros(classes, x.shape[1], requires_grad=True)
+    bias = x.new_zeros(classes, requires_grad=True)
+    ends = dict(max_iter=max_steps, tolerance_grad=1e-5, tolerance_change=1e-9)
+    optimizer = torch.optim.LBFGS([weight, bias], line_search_fn="strong_wolfe", **ends)
+
+    def objective():
+        optimizer.zero_grad()
+        penalty = weight_decay / 2 * weight.square().sum()
+        loss = F.cross_entropy(F.linear(x, weight, bias), y) + penalty
+        loss.backward()
+        return loss
+
+    optimizer.step(objective)
+    return weight.detach(), bias.detach()
+
+
+def _known(values, labels):
+    """Values [K, ...] and labels [K] of the samples whose label is known."""
+    require_embeddings(values)
+    known = labels >= 0
+    require(known.any(), f"none of {len(labels)} samples has a label: leave this level out")
+    return values[known], labels[known]
+
+
+def standardise(train, *others):
+    """Features [., F] scaled to zero mean and unit variance over the training set."""
+    mean, scale = train.mean(0), train.std(0).clamp(min=1e-6)
+    return [(x - mean) / scale for x in (train, *others)]
+
+
+def linear_logits(train, train_labels, test, classes):
+    """Logits [M, classes] of test features [M, F] by fit_linear on the training features [N, F]."""
+    train, test = standardise(train, test)
+    return F.linear(test, *fit_linear(train, train_labels, classes))
+
+
+def knn_predictions(train, train_labels, test, classes, neighbours=20, temperature=0.07):
+    """Classes int64 [M, L] of test vectors [M, F] by cosine k-NN among train vectors [N, F].
+
+    A neighbour votes with exp(cosine / temperature) (Wu et al., CVPR 2018). train_labels: int64
+    [N, L]; -1 = unknown, no neighbour at that level. classes: L numbers of classes.
+    """
+    require_embeddings(test)
+    searches, predictions = {}, []
+    for labels, count in zip(train_labels.T, classes):
+        vectors, own = _known(train, labels)
+        key = (labels >= 0).numpy().tobytes()  # levels that know the same samples share a search
+        if key not in searches:
+            number = min(neighbours, len(own))
+            finder = NearestNeighbors(n_neighbors=number, metric="cosine", algorithm="brute")
+            found = finder.fit(vectors.numpy()).kneighbors(test.numpy())
+            searches[key] = [torch.from_numpy(part) for part in found]
+        distance, index = searches[key]
+        votes = torch.zeros(len(test), count, dtype=distance.dtype)
+        weights = torch.exp((distance[:, :1] - distance) / temperature)  # of the nearest: 1
+        predictions.append(votes.scatter_add_(1, own[index], weights).argmax(1))
+    return torch.stack(predictions, 1)
+
+
+def silhouette(embeddings, labels):
+    """Mean silhouette (cosine) of classes [N] in embeddings [N, D], -1..1 (Rousseeuw 1987).
+
+    Exact without an N x N matrix: with cosine distances the mean distance to a class needs its mean
+    vector only. Labels of -1 are left out; a class of one sample counts 0.
+    """
+    _require_variance(embeddings)
+    z, labels = _known(embeddings, labels)
+    classes, own = labels.unique(return_inverse=True)
+    wanted = f"silhouette needs 2 to {len(z) - 1} classes for {len(z)} samples"
+    require(1 < len(classes) < len(z), f"{wanted}, not {len(classes)}")
+    z, members = F.normalize(z.double(), dim=1), F.one_hot(own).double()
+    count, row = members.sum(0), torch.arange(len(z), device=z.device)
+    similarity = z @ (members.T @ z).T  # to the sum of each class [N, classes]
+    within = 1 - (similarity[row, own] - 1) / (count[own] - 1).clamp(min=1)
+    to_others = 1 - similarity / count
+    to_others[row, own] = torch.inf
+    nearest = to_others.amin(1)
+    values = (nearest - within) / torch.maximum(nearest, within).clamp(min=1e-12)
+    return float(torch.where(count[own] > 1, values, 0).mean())
+
+
+def cluster_agreement(embeddings, labels):
+    """NMI of labels [N] and k-means clusters of [N, D], as many as classes; -1 left out."""
+    z, labels = _known(embeddings, labels)
+    clusters = KMeans(len(labels.unique()), n_init=1, random_state=0).fit_predict(z.cpu().numpy())
+    return float(normalized_mutual_info_score(labels.cpu().numpy(), clusters))
+
+
+def covariance_spectrum(embeddings):
+    """Eigenvalues [D] of the covariance of embeddings [N, D], largest first, in float64."""
+    _require_variance(embeddings)
+    centred = (embeddings - embeddings.mean(0)).double()
+    return torch.linalg.svdvals(centred).square() / len(embeddings)
+
+
+def explained_variance(embeddings, components=2):
+    """Share of variance in the first components, 0..1: one reading of the paper's "variance"."""
+    spectrum = covariance_spectrum(embeddings)
+    return float(spectrum[:components].sum() / spectrum.sum())
+
+
+def effective_rank(embeddings):
+    """Participation ratio (sum of eigenvalues)^2 / sum of squares, 1..D: our other reading."""
+    spectrum = covariance_spectrum(embeddings)
+    return float(spectrum.sum() ** 2 / spectrum.square().sum())
+
+
+def _require_variance(embeddings):
+    require_embeddings(embeddings)
+    varies = (embeddings != embeddings[:1]).any()
+    require(varies, f"all {len(embeddings)} embeddings are the same: they have no variance")
+
+
+def accuracy(predictions, labels):
+    """Share of the known labels [N] (not -1) that are predicted right; NaN if none is known."""
+    known = labels >= 0
+    return float((predictions[known] == labels[known]).double().mean())
+
+
+def class_accuracies(predictions, labels):
+    """Accuracy of each class that occurs in labels [N], in order, -1 left out."""
+    classes = labels[labels >= 0].unique()
+    return [accuracy(predictions[labels == k], labels[labels == k]) for k in classes]
+
+
+def coherent(probabilities, paths):
+    """Scores by which a parent is at least as likely as each of its children: L tensors [M, C].
+
+    The max constraint of C-HMCNN (Giunchiglia and Lukasiewicz, NeurIPS 2020): a class scores the
+    most of its own and its descendants' probabilities. top_down makes paths of them.
+    probabilities: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist.
+    """
+    scores = list(probabilities)
+    for level in reversed(range(len(scores) - 1)):
+        parents, children = paths[:, level : level + 2].unique(dim=0).T
+        below = scores[level + 1][:, children]
+        scores[level] = scores[level].scatter_reduce(1, parents.expand_as(below), below, "amax")
+    return scores
+
+
+def top_down(logits, paths):
+    """Paths [M, L]: at each level the best class among those that continue the path so far.
+
+    logits: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist.
+    """
+    require(len(paths) > 0, "there is no path to choose: no sample has a label at every level")
+    allowed = torch.ones(len(logits[0]), len(paths), dtype=torch.bool)
+    for level, scores in enumerate(logits):
+        best = scores[:, paths[:, level]].masked_fill(~allowed, -torch.inf).argmax(1)
+        allowed &= paths[:, level] == paths[best, level][:, None]
+    return paths[allowed.int().argmax(1)]
+
+
+def path_metrics(independent, decoded, labels, paths):
+    """Metrics of label tuples, a dict; {} if no sample has all labels, which others are left out.
+
+    independent: int64 [M, L], the best class of each level by itself, gives fpa (share with all
+    levels right) and tice (share of tuples that are none of the paths [P, L]). decoded: [M, L],
+    from top_down, gives nlca (longest right prefix / L) and mistake_severity (levels below the last
+    right ancestor, mean over the wrong samples; left out if there are none). labels: int64 [M, L].
+    """
+    known = (labels >= 0).all(1)
+    independent, decoded, labels = independent[known], decoded[known], labels[known]
+    if not len(labels):
+        return {}
+    levels = labels.shape[1]
+    prefix = (decoded == labels).int().cumprod(1).sum(1)
+    exists = (independent[:, None] == paths).all(2).any(1)
+    right = (independent == labels).all(1)
+    metrics = {"fpa": right, "tice": ~exists, "nlca": prefix / levels}
+    if (prefix < levels).any():
+        metrics["mistake_severity"] = (levels - prefix)[prefix < levels]
+    return {name: float(value.double().mean()) for name, value in metrics.items()}

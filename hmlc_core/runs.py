@@ -1,0 +1,333 @@
+"""A training run: what it depends on, where it is kept, and what it gives."""
+
+import copy
+import ctypes
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+
+import torch
+import torchvision
+from tqdm import tqdm
+
+from hmlc_core import distributed, files, methods, metrics, models, pretrained, train, views
+from hmlc_core.data.dataset import HierarchicalDataset
+from hmlc_core.data.load import kind_of, load_dataset
+from hmlc_core.fingerprint import fingerprint
+from hmlc_core.settings import Settings, preset
+
+TRAINING_CODE = ("checks", "contrast", "distributed", "losses", "masks", "methods", "models")
+TRAINING_CODE += ("peers", "train", "views")
+
+
+@dataclass
+class Run:
+    """A finished training run.
+
+    Attributes:
+        dataset: the training split.
+        label: the method's name in result files.
+        model: the trained methods.Model.
+        history: a dict for each epoch (epoch, seconds, device, loss, one entry per loss term).
+        folder: where its checkpoint and computed embeddings lie.
+        config_hash: of what all of that depends on.
+    """
+
+    dataset: HierarchicalDataset
+    method: str
+    settings: Settings
+    seed: int
+    model: methods.Model
+    history: list
+    folder: Path
+    config_hash: str
+    device: torch.device
+    label: str
+    _data: dict = field(default_factory=dict, repr=False)
+    _outputs: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def encoder(self):
+        return self.model.encoder
+
+    @property
+    def trained_on(self):
+        """Name of the device it was trained on, with the number of threads of a CPU."""
+        return self.history[-1]["device"]
+
+    @property
+    def seconds(self):
+        """Training time, without evaluation."""
+        return sum(epoch["seconds"] for epoch in self.history)
+
+    def at(self, epoch):
+        """The run as it was after an epoch (1, 2, ...), if pretrain(snapshots=True) kept it.
+
+        Raises:
+            FileNotFoundError: if it was not kept.
+        """
+        path = train.snapshot_path(self.folder, epoch)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"no {path.name} in {self.folder}: train with pretrain(..., snapshots=True, "
+                "folder=...) into a new folder"
+            )
+        model = copy.deepcopy(self.model)
+        history = train.restore(path, {"model": model})
+        folder = self.folder / f"epoch-{epoch}"
+        return replace(self, model=model.eval(), history=history, folder=folder, _outputs={})
+
+    def data(self, split):
+        """The data set of a split by name; a data set passes through.
+
+        Raises:
+            ValueError: if the split that load_dataset knows is not of the run's data set.
+        """
+        if isinstance(split, HierarchicalDataset):
+            return split
+        if split not in self._data:
+            own = self.dataset
+            other = own if split == own.split else load_dataset(own.name, self.settings, split)
+            _require_same_data(own, other, split)
+            self._data[split] = other
+        return self._data[split]
+
+    def features(self, split):
+        """The frozen encoder's features, float32 [N, F] on the CPU, of a split or a data set."""
+        return self._output(split)[0]
+
+    def embeddings(self, split):
+        """z behind the head (for cross-entropy: the features), float32 [N, D] on the CPU."""
+        return self._output(split)[1]
+
+    def level_masks(self, split):
+        """Masks [L, N, D] of the embeddings, or None if the method has none."""
+        if self.model.objective.masks is None:
+            return None
+        with torch.no_grad():
+            return self.model.objective.level_masks(self.embeddings(split).to(self.device)).cpu()
+
+    def _output(self, split):
+        data = self.data(split)
+        path = self.folder / f"outputs-{data.fingerprint}.pt"
+        if data.fingerprint not in self._outputs:
+            if not path.exists():
+                outputs = encode(self.model, data, self.settings, self.device)
+                with files.writing(path) as beside:
+                    torch.save(outputs, beside)
+            self._outputs[data.fingerprint] = torch.load(path, weights_only=True)
+        return self._outputs[data.fingerprint]
+
+
+def _require_same_data(own, other, split):
+    shapes = own.images.shape[1:], other.images.shape[1:]
+    if shapes[0] != shapes[1] or (own.class_names, own.source) != (other.class_names, other.source):
+        raise ValueError(
+            f"the run was not trained on load_dataset({own.name!r}): give its {split} set as a "
+            "HierarchicalDataset instead of a name"
+        )
+
+
+@torch.no_grad()
+def encode(model, dataset, settings, device):
+    """Features [N, F] and embeddings [N, D] of a data set, without augmentation, on the CPU."""
+    model.eval()
+    outputs = []
+    for inputs in source_of(settings).clean(dataset, settings, device):
+        outputs.append([x.cpu() for x in model.embed(inputs, train.autocast(device))])
+    return tuple(torch.cat(parts) for parts in zip(*outputs))
+
+
+def source_of(settings):
+    """The class that gives views of a batch and the clean inputs of a data set."""
+    on_stored = settings.encoder in models.ON_STORED
+    if on_stored != bool(settings.pretrained):
+        raise ValueError(
+            f"encoder {settings.encoder!r} does not go with pretrained={settings.pretrained!r}: "
+            f"with a timm model's name choose {' or '.join(models.ON_STORED)}, with '' another"
+        )
+    return pretrained.StoredViews if on_stored else views.Pictures
+
+
+def configuration(dataset, method, settings, seed, device):
+    """What a run's numbers depend on: data, settings, seed, precision, versions and code."""
+    here = Path(__file__).parent
+    return {
+        "data": dataset.fingerprint,
+        "data set": dataset.name,
+        "fresh": dataset.composer is not None,
+        "method": method.key,
+        "method version": method.version,
+        "masks": fingerprint(method.masks),
+        "loss": fingerprint(method.loss),
+        "projected": method.projected,
+        **settings.of_training(),
+        **source_of(settings).depends_on(dataset, settings, device),
+        "seed": seed,
+        "device": device.type,
+        "precision": str(train.precision(device)),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "code": files.code_hash(*(here / f"{name}.py" for name in TRAINING_CODE)),
+    }
+
+
+def hash_of(config):
+    """12 hexadecimal digits that name a configuration."""
+    return blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=6).hexdigest()
+
+
+def pretrain(
+    dataset, method, settings="cpu", seed=0, *, folder=None, device=None, progress=True,
+    snapshots=False, label=None,
+):  # fmt: skip
+    """Train an encoder on a data set with a method, or load the run if it was trained before.
+
+    A run is kept in a folder named by a hash of all it depends on, with config.json that says what
+    that is; after each epoch a checkpoint is written there, and an interrupted run goes on from it.
+    On a CPU the same seed gives the same bits on the same machine and versions, interrupted or not.
+
+    Args:
+        dataset: HierarchicalDataset, or a name for load_dataset.
+        method: a key of methods.METHODS, or a methods.Method of your own.
+        settings: Settings, or the name of a profile for its preset.
+        seed: of the weights, the order of samples and the augmentation.
+        folder: where runs are kept; None: data/runs.
+        device: torch.device or its name; None: cuda if there is one.
+        progress: whether to show a bar.
+        snapshots: whether to keep the model of every epoch, for Run.at(epoch); give a folder of
+            its own.
+        label: the method's name in result files; None: its key.
+
+    Returns:
+        Run.
+
+    Raises:
+        ValueError: unknown method or profile, a class with one sample, an unreadable checkpoint.
+        FloatingPointError: the loss became NaN or infinite. The last good checkpoint is kept.
+    """
+    method = methods.get(method)
+    dataset = load_dataset(dataset, settings, "train") if isinstance(dataset, str) else dataset
+    settings = preset(settings, kind_of(dataset.name))
+    device = torch.device(device) if device else train.best_device()
+    _check_trainable(dataset)
+    if device.type == "cpu":
+        keep_freed_memory()
+    config = configuration(dataset, method, settings, seed, device)
+    prefix = f"{dataset.name}-{method.key}-seed{seed}-"
+    place = Path(folder or files.DATA / "runs") / f"{prefix}{hash_of(config)}"
+    _write_config(config, place, prefix)
+    model = new_model(dataset, method, settings, seed, device)
+    source = source_of(settings)(dataset, settings, device)
+    path, names = place / "checkpoint.pt", dataset.level_names
+    shown = dict(desc=f"{method.key} seed {seed}", file=sys.stdout, leave=False, delay=1)
+    hidden = {} if progress else {"disable": True}  # else TQDM_DISABLE says
+    with tqdm(**shown, **hidden) as bar:
+        history = train.train(model, source, settings, seed, device, path, names, bar, snapshots)
+    parts = (dataset, method.key, settings, seed, model.eval(), history, place, hash_of(config))
+    return Run(*parts, device, label or method.key)
+
+
+def new_model(dataset, method, settings, seed, device):
+    """The untrained methods.Model of a run, on the device."""
+    source = source_of(settings)
+    channels = source.channels(dataset, settings, device)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = methods.Model(method, settings, channels, dataset.class_counts)
+    source.prepare(model.encoder, dataset, settings, device)
+    model = model.to(device, memory_format=torch.channels_last)
+    return distributed.synchronise(model)
+
+
+def _write_config(config, place, prefix):
+    """Write config.json; where a run of the same settings is there, say why this is another."""
+    if (place / "config.json").exists() or distributed.rank() > 0:
+        return
+    others = [json.loads(p.read_text()) for p in place.parent.glob(f"{prefix}*/config.json")]
+    changes = [{k for k in config if other.get(k) != config[k]} for other in others]
+    chosen = {"fresh", *Settings().of_training()}
+    changes = [names for names in changes if not names & chosen]
+    if changes:
+        names = ", ".join(sorted(min(changes, key=len)))
+        print(f"{prefix[:-1]} is trained anew, because of another: {names}")
+    with files.writing(place / "config.json") as beside:
+        beside.write_text(json.dumps(config, indent=1))
+
+
+def keep_freed_memory():
+    """Stop glibc from handing large tensors back to the kernel at every step and paying for each
+    page again: about twice the speed on a CPU."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-4, 0)  # M_MMAP_MAX
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+    except (OSError, AttributeError):  # another C library, which does not do so
+        pass
+
+
+def _check_trainable(dataset):
+    columns = zip(dataset.level_names, dataset.class_names, dataset.labels.T)
+    for level, names, column in columns:
+        count = torch.bincount(torch.from_numpy(column[column >= 0]), minlength=len(names))
+        if (count == 1).any():
+            raise ValueError(
+                f"class '{names[int((count == 1).nonzero()[0])]}' of level '{level}' has one "
+                "sample, so nothing else is like it. Add samples, merge it with another class, or "
+                "label it -1 (unknown)"
+            )
+
+
+COLUMNS = ["dataset", "method", "level", "metric", "seed", "value", "seconds", "device"]
+COLUMNS += ["data_source", "torch", "commit", "config_hash"]
+
+
+def row(run, level, metric, value):
+    """One row of results, a dict of COLUMNS; seconds = training time of the run."""
+    return {
+        "dataset": run.dataset.name,
+        "method": run.label,
+        "level": level,
+        "metric": metric,
+        "seed": run.seed,
+        "value": value,
+        "seconds": round(run.seconds, 1),
+        "device": run.trained_on,
+        "data_source": run.dataset.source,
+        "torch": torch.__version__,
+        "commit": files.commit(),
+        "config_hash": run.config_hash,
+    }
+
+
+def linear_evaluation(run, split="test"):
+    """Accuracy of one linear layer per level on the frozen encoder's features.
+
+    Args:
+        run: Run.
+        split: what to test on, a split's name or a HierarchicalDataset; the layers are fitted on
+            the training split, without augmentation.
+
+    Returns:
+        Rows of results, metric "linear_accuracy", one per level with a known label.
+    """
+    test = run.data(split)
+    rows = []
+    for level, logits, column in zip(test.level_names, level_logits(run, split), test.labels.T):
+        known = torch.from_numpy(column)
+        if (known >= 0).any():
+            value = metrics.accuracy(logits.argmax(1), known)
+            rows.append(row(run, level, "linear_accuracy", value))
+    return rows
+
+
+def level_logits(run, split="test"):
+    """Logits [N, classes] of the split by the linear layer of each level, a list of L."""
+    labels = torch.from_numpy(run.data("train").labels).to(run.device)
+    fit, test = (run.features(part).to(run.device) for part in ("train", split))
+    return [
+        metrics.linear_logits(fit, labels[:, level], test, classes).cpu()
+        for level, classes in enumerate(run.dataset.class_counts)
+    ]

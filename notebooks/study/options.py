@@ -1,0 +1,113 @@
+"""The options of run_all.sh. Plain Python: they are answered before anything is installed."""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+PROFILES = ("smoke", "cpu", "gpu")
+EXTRAS = {
+    "baselines": "cross-entropy, SupCon, HMCE (released), controls",
+    "order": "swapped levels",
+    "peers": "MLCL, RINCE, BHCL, level-restricted",
+    "ablation": "head without BatchNorm",
+    "seeds": "ten seeds",
+    "cifar100": "Table 1",
+    "modelnet10": "Table 1",
+    "modelnet40": "Table 1",
+    "budget": "fewer epochs, untuned",
+    "temperature": "fewer epochs, untuned",
+    "claims": "three levels, tree, tails",
+    "tuning": "trials on validation",
+    "variants": "trials on validation",
+    "ours": "trials on validation",
+}
+NOTEBOOKS = sorted(Path(__file__).parents[1].glob("[0-9][0-9]_*.ipynb"))
+HELP_WAS_GIVEN = 100
+ABOUT = """Regenerate every table and figure. Finished training runs are kept in data/runs and not
+run again; an interrupted one goes on from its last epoch."""
+
+
+def numbers():
+    """Numbers of the notebooks that are run: "01", "02", ..."""
+    return [notebook.name[:2] for notebook in NOTEBOOKS]
+
+
+def parser():
+    made = argparse.ArgumentParser(
+        prog="run_all.sh", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = made.add_argument
+    add(
+        "--profile",
+        choices=PROFILES,
+        help="smoke: a minute, checks that it runs; cpu: minutes on a laptop; gpu: paper scale "
+        "(default: gpu if CUDA is there, else cpu)",
+    )
+    add("--only", metavar="03,05", default="", help="run only the notebooks with these numbers")
+    add("--with", dest="extras", metavar="NAME,...", default="", help=f"add runs: {_named()}; all")
+    add("--jobs", metavar="N", type=_at_least_one, help="train N runs at a time (default: as many "
+        "as there are cores, one thread each; on GPUs one each)")  # fmt: skip
+    add("--fresh", action="store_true", help="first delete the runs and results of this job")
+    add("--check", action="store_true", help="then compare the results with data/reference")
+    return made
+
+
+def _named():
+    texts = dict.fromkeys(EXTRAS.values())
+    names = {text: ", ".join(n for n in EXTRAS if EXTRAS[n] == text) for text in texts}
+    return "; ".join(f"{names[text]}: {text}" for text in texts)
+
+
+def _at_least_one(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def parse(words=None):
+    """Options as a namespace: profile (None: by the machine), only and extras (lists), jobs (None:
+    by the machine), fresh, check. Stops with a message for wrong ones.
+    """
+    made = parser()
+    chosen = made.parse_args(words)
+    chosen.only = [word.zfill(2) for word in chosen.only.split(",") if word]
+    chosen.extras = [word for word in chosen.extras.split(",") if word]
+    if "all" in chosen.extras:
+        chosen.extras = list(EXTRAS)
+    unknown = [word for word in chosen.only if word not in numbers()]
+    unknown += [word for word in chosen.extras if word not in EXTRAS]
+    if unknown:
+        made.error(
+            f"unknown: {', '.join(unknown)}; notebooks are {', '.join(numbers())}, "
+            f"extras are {', '.join(EXTRAS)}"
+        )
+    return chosen
+
+
+def require_writable(root):
+    """Stop with a message unless files can be written into root/data and root/figures."""
+    for folder in (Path(root, "data"), Path(root, "figures")):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            sys.exit(
+                f"run_all.sh: cannot write into {folder}: {error.strerror}. Allow writing there, "
+                "or set HMLC_ROOT to a folder for data and figures"
+            )
+
+
+def main():
+    """Answer --help, wrong options and a read-only folder at once."""
+    try:
+        parse()
+    except SystemExit as stopped:
+        sys.exit(HELP_WAS_GIVEN if stopped.code == 0 else stopped.code)
+    require_writable(Path(os.environ.get("HMLC_ROOT") or Path(__file__).parents[2]).expanduser())
+
+
+if __name__ == "__main__":
+    main()

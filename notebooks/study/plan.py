@@ -1,0 +1,200 @@
+"""The plan of the study: a table of groups of runs, and one function that expands it."""
+
+import math
+from dataclasses import asdict, dataclass, replace
+
+from hmlc_core.data.load import DATASETS, base_of, kind_of
+from hmlc_core.settings import Settings, preset
+from study import variants
+from study.options import EXTRAS
+
+SEEDS = {"smoke": 2, "cpu": 3, "gpu": 3}  # so many, from 0
+TSNE_SIZE = {"smoke": 200, "cpu": 2000, "gpu": 10000}  # test images drawn in Figure 4
+
+MNIST = "hierarchical_mnist"
+TABLE1 = ("cifar100", "modelnet10", "modelnet40")
+TUNING = ("cifar100_tuning", "modelnet10_tuning")  # shorter trials, from START_TEMPERATURE on
+START_TEMPERATURE = Settings().temperature
+
+# A method's own temperature where it is not the preset's: profile -> data set, the one that it is a
+# variant of, or its kind -> method.
+TEMPERATURES = {"cpu": {}}
+
+MAIN = ("hmce_paper", "shared", "split", "g_hmlc", "a_hmlc")
+BASELINES = ("cross_entropy", "supcon", "hmce_released", "sign", "rectified", "random")
+BASELINES += ("g_hmlc_batch",)
+PEERS = ("heads", "rince", "bhcl", "level_restricted", "level_restricted_hyperbolic")
+TABLE1_METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split")
+TABLE1_METHODS += ("sign", "rectified", "g_hmlc", "a_hmlc")
+TEMPERATURE_METHODS = TABLE1_METHODS[1:]  # cross-entropy has none
+ORDER_METHODS = ("hmce_paper", "g_hmlc", "a_hmlc")
+SEEDS_METHODS = ("hmce_paper", "hmce_released", "shared", "split", "sign", "heads")
+SEEDS_METHODS += ("g_hmlc", "a_hmlc")
+BUDGET_METHODS = ("cross_entropy", "hmce_paper", "shared", "rectified", "g_hmlc", "a_hmlc")
+TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
+LEVELS_METHODS = ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc")
+TAIL_METHODS = ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")
+VARIANTS = tuple(method.key for method in variants.VARIANTS)
+OURS = ("split", "sign", "heads", "g_hmlc", "a_hmlc", "separability")
+
+
+def times(factor):
+    """A change that multiplies what the settings have; whole numbers stay whole."""
+
+    def change(value):
+        if isinstance(value, int):
+            return max(round(factor * value), 1)
+        return round(factor * value, 10)
+
+    return change
+
+
+def each(field, values):
+    """Changes of one field of Settings, to one value after another."""
+    return tuple({field: value} for value in values)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that belong together: every data set x method x change x seed.
+
+    Attributes:
+        needs: names of EXTRAS that must all be asked for; (): always there.
+        changes: of Settings, as dicts of values, or of functions of the usual value (times). One
+            that changes nothing is left out; {} is the run with its usual settings.
+        seeds: so many, from 0; None: as many as the profile has (SEEDS).
+    """
+
+    needs: tuple
+    datasets: tuple
+    methods: tuple
+    changes: tuple = ({},)
+    seeds: int | None = None
+
+
+_RATES = each("learning_rate", map(times, (0.3, 3)))
+_TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
+GROUPS = (
+    Group((), (MNIST,), MAIN),
+    Group(("baselines",), (MNIST,), BASELINES),
+    Group(("peers",), (MNIST,), PEERS),
+    Group(("ablation",), (MNIST,), ("shared",), each("head_batch_norm", [False])),
+    Group(("order",), (f"{MNIST}_swapped",), ORDER_METHODS),
+    Group(("seeds",), (MNIST,), SEEDS_METHODS, seeds=10),
+    *(Group((name,), (name,), TABLE1_METHODS) for name in TABLE1),
+    *(Group(("claims", name), (name,), ("level_restricted",)) for name in TABLE1),
+    Group(("claims",), (f"{MNIST}_three",), (*LEVELS_METHODS, "heads")),
+    Group(("claims",), (f"{MNIST}_path",), (*LEVELS_METHODS, "level_restricted")),
+    Group(("claims",), (f"{MNIST}_tail10", f"{MNIST}_tail50"), TAIL_METHODS),
+    Group(("ours",), (f"{MNIST}_tuning", "modelnet10_tuning"), OURS),
+    Group(
+        ("temperature",),
+        ("cifar100", "modelnet10"),
+        TEMPERATURE_METHODS,
+        each("temperature", [START_TEMPERATURE]),
+    ),
+    Group(("budget",), ("cifar100",), BUDGET_METHODS, each("epochs", map(times, (1 / 3, 2 / 3)))),
+    Group(("tuning",), TUNING, TUNING_METHODS, ({}, *_RATES), seeds=1),
+    Group(("tuning",), TUNING, TUNING_METHODS[1:], _TEMPERATURES, seeds=1),
+    Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
+)
+
+# How a changed setting shows in a method's name in result files.
+TAGS = {
+    "head_batch_norm": lambda value: "_with_batchnorm" if value else "_without_batchnorm",
+    "epochs": "@{:g}".format,
+    "learning_rate": "@lr{:g}".format,
+    "temperature": "@t{:g}".format,
+    "batch_size": "@b{:g}".format,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training run: the arguments of hmlc_core.pretrain."""
+
+    dataset: str
+    method: str
+    settings: Settings
+    seed: int
+    label: str
+
+
+def usual_settings(profile, dataset=MNIST, method=None):
+    """The Settings that a profile has for a data set, with the method's own temperature.
+
+    Raises:
+        ValueError: for an unknown profile.
+    """
+    settings = preset(profile, kind_of(dataset))
+    if dataset in TUNING:
+        epochs = math.ceil(settings.epochs / 3)
+        return replace(settings, epochs=epochs, temperature=START_TEMPERATURE)
+    for name in (dataset, base_of(dataset)[0], kind_of(dataset)):
+        own = TEMPERATURES.get(profile, {}).get(name, {})
+        if method in own:
+            return replace(settings, temperature=own[method])
+    return settings
+
+
+def run_label(method, settings, usual):
+    """A method's name in result files: its key and a tag for each setting that is not the usual,
+    say "g_hmlc@t0.2"."""
+    changed = [name for name, value in asdict(settings).items() if value != getattr(usual, name)]
+    changed.sort(key=lambda name: (list(TAGS).index(name) if name in TAGS else len(TAGS), name))
+    tags = [method]
+    for name in changed:
+        show = TAGS.get(name, f"@{name}={{}}".format)
+        tags.append(show(getattr(settings, name)))
+    return "".join(tags)
+
+
+def planned_runs(profile, extras=(), dataset=None):
+    """The training runs of a profile ("smoke", "cpu" or "gpu") as Plans, seed by seed.
+
+    Args:
+        extras: names from EXTRAS.
+        dataset: only those of this data set and its variants.
+
+    Raises:
+        ValueError: for an unknown extra.
+    """
+    unknown = sorted(set(extras) - set(EXTRAS))
+    if unknown:
+        raise ValueError(f"unknown extra {', '.join(unknown)}: choose from {', '.join(EXTRAS)}")
+    chosen = [group for group in GROUPS if set(group.needs) <= set(extras)]
+    plans = [plan for group in chosen for plan in expand(group, profile)]
+    plans = sorted(dict.fromkeys(plans), key=lambda plan: plan.seed)
+    return [plan for plan in plans if dataset in (None, variant_of(plan.dataset))]
+
+
+def expand(group, profile):
+    """The Plans of a group."""
+    seeds = SEEDS[profile] if group.seeds is None else group.seeds
+    plans = []
+    for dataset in group.datasets:
+        for method in group.methods:
+            usual = usual_settings(profile, dataset, method)
+            for settings in _changed(usual, group.changes):
+                label = run_label(method, settings, usual)
+                plans += [Plan(dataset, method, settings, seed, label) for seed in range(seeds)]
+    return plans
+
+
+def _changed(usual, changes):
+    """Settings by each change; without those that change nothing but say they do."""
+    made = []
+    for change in changes:
+        new = {k: v(getattr(usual, k)) if callable(v) else v for k, v in change.items()}
+        settings = replace(usual, **new)
+        if not change or settings != usual:
+            made.append(settings)
+    return made
+
+
+def variant_of(dataset):
+    """The data set that a notebook of this study handles a variant with: "cifar100" for
+    "cifar100_tuning", "hierarchical_mnist" for all of its kind; other names pass through."""
+    base, _ = base_of(dataset)
+    known = base in DATASETS and base not in TABLE1
+    return MNIST if known else base

@@ -1,0 +1,208 @@
+"""One tidy row per number, in one csv per profile; tables are made from it, from nothing else."""
+
+import platform
+import time
+from datetime import datetime
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from hmlc_core import files, train
+from hmlc_core.runs import COLUMNS
+
+KEY = ["dataset", "method", "level", "metric", "seed"]
+_STARTED = time.monotonic()
+
+
+def path(profile):
+    """Where the results of a profile lie."""
+    return files.DATA / "results" / f"{profile}.csv"
+
+
+def reference_path(profile):
+    """Where the committed reference results of a profile lie: with the code, wherever the work
+    lies; only a files.DATA that was set by hand has its own."""
+    data = files.CODE / "data" if files.DATA == files.WORK / "data" else files.DATA
+    return data / "reference" / f"{profile}.csv"
+
+
+def read(where):
+    """Results as a data frame; empty if the file is not there.
+
+    Raises:
+        ValueError: if it is not such a file.
+    """
+    if not where.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    texts = dict.fromkeys(("dataset", "method", "level", "metric", "device"), str)
+    texts |= dict.fromkeys(("data_source", "torch", "commit", "config_hash"), str)
+    frame = pd.read_csv(where, dtype=texts)
+    if list(frame.columns) != COLUMNS:
+        raise ValueError(
+            f"{where} has columns {list(frame.columns)}, not {COLUMNS}: delete it and run again"
+        )
+    return frame
+
+
+def write(frame, where):
+    """Write results, sorted, whole."""
+    with files.writing(where) as beside:
+        frame.sort_values(KEY).to_csv(beside, index=False)
+
+
+def add(rows, where, current=None):
+    """Add rows to a results file; a row with the same data set, method, level, metric and seed is
+    replaced.
+
+    Args:
+        current: {data set: config hashes}; rows of these data sets with other hashes, of older
+            settings or code, are dropped. See work.current_hashes.
+    """
+    new = pd.DataFrame(rows, columns=COLUMNS)
+    frame = pd.concat([read(where), new]) if where.exists() else new
+    for dataset, hashes in (current or {}).items():
+        frame = frame[(frame.dataset != dataset) | frame.config_hash.isin(hashes)]
+    write(frame.drop_duplicates(KEY, keep="last"), where)
+
+
+def adopt(profile, seeds):
+    """Make the results of a profile its reference: those of these seeds.
+
+    Raises:
+        ValueError: if a row is not of committed code.
+    """
+    frame = read(path(profile))
+    frame = frame[frame.seed.isin(seeds)]
+    unsure = sorted({commit for commit in frame.commit if not commit.isalnum()} | {"unknown"})
+    if frame.commit.isin(unsure).any():
+        raise ValueError(f"results of changed code ({', '.join(unsure)}): commit it, and run again")
+    write(frame, reference_path(profile))
+
+
+def cached_rows(run, name, make):
+    """Rows of a run from the file `name` in its folder, with its present label; if it is not there,
+    make() makes them first."""
+    where = run.folder / name
+    if not where.exists():
+        add(make(), where)
+    return [row | {"method": run.label} for row in read(where).to_dict("records")]
+
+
+def read_with_reference(profile):
+    """Results of a profile; where a data set and method were not run here, the reference's rows.
+
+    The extra column `recorded` says which.
+    """
+    return fill(read(path(profile)), read(reference_path(profile)))
+
+
+def summary_with_reference(profile, baseline="hmce_paper"):
+    """As read_with_reference, summarised. Differences to the baseline are paired within this
+    machine's rows or within the reference's, never across."""
+    own, reference = read(path(profile)), read(reference_path(profile))
+    return fill(summary(own, baseline), summary(reference, baseline))
+
+
+def fill(own, reference):
+    """Rows of `own`, and those of `reference` for data sets and methods that `own` lacks; column
+    `recorded` says which."""
+    have = set(zip(own.dataset, own.method))
+    missing = [pair not in have for pair in zip(reference.dataset, reference.method)]
+    parts = (own, False), (reference[missing], True)
+    frames = [part.assign(recorded=recorded) for part, recorded in parts if len(part)]
+    return pd.concat(frames, ignore_index=True) if frames else own.assign(recorded=False)
+
+
+def mean_and_interval(values):
+    """Mean and half width of its 95 % confidence interval (Student t); the half width is NaN for
+    fewer than 2 values."""
+    values = np.asarray(values, float)
+    n = len(values)
+    if n < 2:
+        return values.mean() if n else np.nan, np.nan
+    return values.mean(), stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
+
+
+def summary(frame, baseline="hmce_paper"):
+    """Per data set, method, level and metric: mean, interval, and the difference to a baseline,
+    paired over shared seeds.
+
+    Returns:
+        Data frame with columns dataset, method, level, metric, mean, half_width, difference,
+        difference_half_width, seeds.
+    """
+    rows = []
+    for group_of, group in frame.groupby(["dataset", "level", "metric"], sort=False):
+        dataset, level, metric = group_of
+        table = group.pivot_table(index="seed", columns="method", values="value")
+        for method, column in table.items():
+            paired = baseline in table and method != baseline
+            gain = (column - table[baseline]).dropna() if paired else []
+            numbers = *mean_and_interval(column.dropna()), *mean_and_interval(gain), column.count()
+            rows.append([dataset, method, level, metric, *numbers])
+    columns = ["dataset", "method", "level", "metric", "mean", "half_width", "difference"]
+    return pd.DataFrame(rows, columns=[*columns, "difference_half_width", "seeds"])
+
+
+def percent(value, half_width=np.nan, signed=False):
+    """A share as text in %: "81.2 ± 1.3", "+4.0 ± 0.8"; without the interval where there is none;
+    "–" where no value."""
+    if np.isnan(value):
+        return "–"
+    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+    return text if np.isnan(half_width) else f"{text} ± {100 * half_width:.1f}"
+
+
+def direction(difference, half_width):
+    """ "above", "below" or "undecided", by whether the interval of a difference holds zero; without
+    an interval it is undecided."""
+    if not abs(difference) > half_width:
+        return "undecided"
+    return "above" if difference > 0 else "below"
+
+
+def verdict(difference, half_width):
+    """The direction of a difference with its numbers, in points.
+
+    Beside "undecided" stands the smallest difference that this design would have seen, which is
+    the half width of the interval: "undecided (+0.4 ± 1.2; would have seen 1.2)".
+    """
+    word, numbers = direction(difference, half_width), percent(difference, half_width, True)
+    if word != "undecided":
+        return f"{word} ({numbers})"
+    if np.isnan(half_width):
+        return f"{word} ({numbers}; one seed, which decides nothing)"
+    return f"{word} ({numbers}; would have seen {100 * half_width:.1f})"
+
+
+def markdown(table):
+    """A data frame of texts as a markdown table."""
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
+def publish(table, name, caption, profile):
+    """Write a table to figures/<profile>/<name> as csv and markdown, the caption under it.
+
+    Returns:
+        The markdown.
+    """
+    text = f"{markdown(table)}\n\n{caption}\n"
+    for kind, body in (("csv", table.to_csv(index=False)), ("md", text)):
+        with files.writing(files.FIGURES / profile / f"{name}.{kind}") as beside:
+            beside.write_text(body)
+    return text
+
+
+def provenance():
+    """Print what a notebook's numbers come from: time, commit, versions, device, wall time since
+    this module was imported."""
+    names = ("torch", "torchvision", "scikit-learn", "openTSNE", "numpy")
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
+    where = f"{train.device_name(train.best_device())}, {platform.system()} {platform.machine()}"
+    print(
+        f"{datetime.now():%Y-%m-%d %H:%M}, commit {files.commit()}, "
+        f"python {platform.python_version()}, {packages}\n"
+        f"{where}, wall time {time.monotonic() - _STARTED:.0f} s"
+    )

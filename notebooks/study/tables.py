@@ -1,0 +1,627 @@
+"""The tables of the study: each a function of the results that returns a data frame of texts."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hmlc_core import METHODS, files
+from hmlc_core.data.load import base_of
+from study import figures, plan, results
+from study.plan import MNIST
+
+MAIN = (*plan.TABLE1, MNIST)
+TREES = (f"{MNIST}_path", *plan.TABLE1)
+
+
+@dataclass
+class Numbers:
+    """All results of a profile: this machine's, and the reference's for what was not run here.
+
+    Attributes:
+        rows: data frame of results, with a column `recorded`: whether it is the reference's.
+    """
+
+    profile: str
+    rows: pd.DataFrame
+    _summaries: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def plain(self):
+        """The rows of methods at the usual settings, without "@"."""
+        return self.rows[~self.rows.method.str.contains("@")]
+
+    @property
+    def recorded(self):
+        """(data set, method) of what is the reference's."""
+        part = self.rows[self.rows.recorded]
+        return set(zip(part.dataset, part.method))
+
+    def summary(self, baseline="hmce_paper"):
+        """Means, intervals and paired differences to a baseline, of methods without "@"."""
+        if baseline not in self._summaries:
+            table = results.summary_with_reference(self.profile, baseline)
+            self._summaries[baseline] = table[~table.method.str.contains("@")]
+        return self._summaries[baseline]
+
+    def datasets(self, names=MAIN):
+        """Those of these data sets that have results, in this order."""
+        have = set(self.plain.dataset)
+        return [name for name in names if name in have]
+
+    def levels(self, dataset):
+        """Names of the levels of a data set, coarse to fine."""
+        part = self.plain[(self.plain.dataset == dataset) & (self.plain.level != "all")]
+        return figures.ordered_levels(part.level)
+
+    def methods(self, dataset):
+        """The methods run on a data set, in the order of METHODS."""
+        return figures.ordered(self.plain[self.plain.dataset == dataset].method)
+
+    def values(self, dataset, level, metric):
+        """Values of one metric, a row for each (recorded, seed) and a column for each method."""
+        rows = self.rows
+        part = rows[(rows.dataset == dataset) & (rows.level == level) & (rows.metric == metric)]
+        return part.pivot_table(index=["recorded", "seed"], columns="method", values="value")
+
+
+class Column(NamedTuple):
+    """A column of a table: means of a metric, or paired differences to a baseline."""
+
+    heading: str
+    level: str
+    metric: str
+    baseline: str | None = None
+
+
+def read(profile):
+    """All results of a profile.
+
+    Raises:
+        RuntimeError: if there are none.
+    """
+    rows = results.read_with_reference(profile)
+    if rows.empty:
+        raise RuntimeError(
+            f"no results of profile {profile} yet: run notebook 04 first, or bash run_all.sh "
+            f"--profile {profile}"
+        )
+    return Numbers(profile, rows)
+
+
+def publish(numbers, table, name, caption, dataset=None):
+    """Write a table to figures/<profile>/, with what `about` says of the data set under it.
+
+    Returns:
+        IPython.display.Markdown, to show it.
+    """
+    from IPython.display import Markdown
+
+    text = f"{caption} {about(numbers, dataset)}" if dataset else caption
+    return Markdown(results.publish(table, name, text, numbers.profile))
+
+
+def about(numbers, dataset):
+    """Data, seeds and hardware of a data set's rows; of recorded rows also commits and dates."""
+    rows = numbers.rows[numbers.rows.dataset == dataset]
+    seeds, devices, sources = (listed(rows[column]) for column in ("seed", "device", "data_source"))
+    text = f"{figures.dataset_name(dataset)}, profile {numbers.profile}, seeds {seeds}, {devices}; "
+    text += f"data: {sources}."
+    commits = sorted(set(rows[rows.recorded].commit))
+    if not commits:
+        return text
+    dated = ", ".join(f"{commit} ({files.commit_date(commit)})" for commit in commits)
+    return f"{text} Recorded: commit {dated}; differences of those are to the recorded baseline."
+
+
+def listed(column):
+    """Different values of a column as text, sorted."""
+    return ", ".join(str(value) for value in sorted(set(column)))
+
+
+def shown_name(numbers, dataset, method):
+    """A method's name in a table, marked where its numbers are the reference's."""
+    recorded = (dataset, method) in numbers.recorded
+    return figures.method_name(method) + (" *(recorded)*" if recorded else "")
+
+
+def cells(numbers, dataset, columns, among=None):
+    """A row for each method of a data set, its texts in these columns.
+
+    Args:
+        columns: list of Column; among: methods to show, None: all there are.
+
+    Returns:
+        Data frame; a column "seeds" where methods have different numbers of them.
+    """
+    methods = [m for m in numbers.methods(dataset) if among is None or m in among]
+    table = pd.DataFrame({"method": [shown_name(numbers, dataset, m) for m in methods]})
+    summary = numbers.summary()
+    seeds = summary[summary.dataset == dataset].groupby("method").seeds.max().reindex(methods)
+    if seeds.nunique() > 1:
+        table["seeds"] = seeds.to_list()
+    for column in columns:
+        table[column.heading] = _texts(numbers, dataset, column, methods)
+    return table
+
+
+def _texts(numbers, dataset, column, methods):
+    """The texts of one column, one for each method."""
+    _, level, metric, baseline = column
+    summary = numbers.summary(baseline) if baseline else numbers.summary()
+    chosen = (summary.dataset == dataset) & (summary.level == level) & (summary.metric == metric)
+    part = summary[chosen].set_index("method").reindex(methods)
+    if baseline:
+        pairs = zip(part.difference, part.difference_half_width)
+    else:
+        pairs = zip(part["mean"], part.half_width)
+    return [results.percent(value, width, signed=baseline is not None) for value, width in pairs]
+
+
+def _columns(levels, headings):
+    """Columns heading by heading, in each level by level; headings: (text, metric, baseline)."""
+    return [
+        Column(text.format(level), level, metric, baseline)
+        for text, metric, baseline in headings
+        for level in levels
+    ]
+
+
+def linear(numbers, dataset):
+    """Table 1: linear accuracy, and its difference to HMCE (released) and to the plain sum."""
+    headings = [
+        ("linear, {}", "linear_accuracy", None),
+        ("− HMCE (released), {}", "linear_accuracy", "hmce_released"),
+        ("− shared, {}", "linear_accuracy", "shared"),
+    ]
+    return cells(numbers, dataset, _columns(numbers.levels(dataset), headings))
+
+
+def neighbours(numbers, dataset):
+    """The rest of Table 1: k-NN accuracy, and linear accuracy against HMCE as in its paper."""
+    headings = [
+        ("k-NN, {}", "knn_accuracy", None),
+        ("linear − HMCE (paper), {}", "linear_accuracy", "hmce_paper"),
+    ]
+    return cells(numbers, dataset, _columns(numbers.levels(dataset), headings))
+
+
+def against_split(numbers, dataset):
+    """Linear accuracy at each level, and its difference to a fixed division."""
+    headings = [("{}", "linear_accuracy", None), ("{} − split", "linear_accuracy", "split")]
+    return cells(numbers, dataset, _columns(numbers.levels(dataset), headings))
+
+
+def tails(numbers, dataset):
+    """Accuracy of the most and the least frequent digits of level 2, and of all."""
+    columns = [
+        Column(f"{part}{against}", "subsidiary", f"{part}_accuracy", baseline)
+        for against, baseline in (("", None), (" − split", "split"))
+        for part in ("head", "tail", "linear")
+    ]
+    return cells(numbers, dataset, columns)
+
+
+def consistency(numbers, dataset):
+    """Whether predictions respect the tree: TICE and FPA, and their difference to the plain sum."""
+    columns = [
+        Column(f"{metric.upper()}{against}", "all", metric, baseline)
+        for metric in ("tice", "fpa")
+        for against, baseline in (("", None), (" − shared", "shared"))
+    ]
+    return cells(numbers, dataset, columns)
+
+
+def trees(numbers):
+    """The data sets that are trees and have results that say so."""
+    have = set(numbers.rows[numbers.rows.metric == "tice"].dataset)
+    return [name for name in TREES if name in have]
+
+
+def with_ours(numbers):
+    """The validation sets on which our own masks were tried."""
+    return figures.ordered(numbers.plain[numbers.plain.method == "separability"].dataset)
+
+
+def ours(numbers, dataset):
+    """Linear accuracy on a validation split, and its difference to our own masks."""
+    headings = [("{}", "linear_accuracy", None), ("{} − ours", "linear_accuracy", "separability")]
+    seeds = numbers.plain[numbers.plain.dataset == dataset].groupby("method").seed.nunique()
+    among = set(seeds[seeds == seeds.get("separability")].index)  # not single trials
+    return cells(numbers, dataset, _columns(numbers.levels(dataset), headings), among)
+
+
+def variance(numbers):
+    """Table 2: two readings of "variance" on hierarchical MNIST."""
+    columns = [
+        Column("variance in 2 components, %", "all", "explained_variance"),
+        Column("difference to HMCE (paper), points", "all", "explained_variance", "hmce_paper"),
+    ]
+    table = cells(numbers, MNIST, columns)
+    summary = numbers.summary()
+    rank = summary[(summary.dataset == MNIST) & (summary.metric == "effective_rank")]
+    rank = rank.set_index("method").reindex(numbers.methods(MNIST))
+    table["effective rank"] = [
+        plus_minus(mean, width) for mean, width in zip(rank["mean"], rank.half_width)
+    ]
+    return table
+
+
+def plus_minus(mean, half_width, digits=1):
+    """ "12.3 ± 0.4"; without the interval where there is none, "–" where there is no mean."""
+    if np.isnan(mean):
+        return "–"
+    text = f"{mean:.{digits}f}"
+    return text if np.isnan(half_width) else f"{text} ± {half_width:.{digits}f}"
+
+
+def order_methods(numbers):
+    """The methods that were also trained with the levels swapped."""
+    return numbers.methods(MNIST + "_swapped")
+
+
+def order(numbers):
+    """Table 3: linear accuracy with the levels as given and swapped."""
+    methods = order_methods(numbers)
+    table = {"method": [figures.method_name(method) for method in methods]}
+    for level in numbers.levels(MNIST):
+        for title, dataset in (("as given", MNIST), ("swapped", MNIST + "_swapped")):
+            column = Column("", level, "linear_accuracy")
+            table[f"{level}, {title}"] = _texts(numbers, dataset, column, methods)
+    return pd.DataFrame(table)
+
+
+def separation(numbers, methods):
+    """How well the embedding z itself separates each level of hierarchical MNIST."""
+    rows = []
+    for method in methods:
+        row = {"method": figures.method_name(method)}
+        for level in numbers.levels(MNIST):
+            for metric, title in (("silhouette", "silhouette"), ("embedding_knn_accuracy", "k-NN")):
+                values = numbers.values(MNIST, level, metric)
+                mean = (
+                    results.mean_and_interval(values[method]) if method in values else (np.nan,) * 2
+                )
+                row[f"{level}, {title} on z"] = plus_minus(*mean, digits=2)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def heads(numbers):
+    """What BatchNorm in the projection head changes on hierarchical MNIST: k-NN on z, and rank."""
+    rows = []
+    for method in ("shared", "shared" + figures.NO_BATCHNORM):
+        if method not in numbers.methods(MNIST):
+            continue
+        row = {"projection head": shown_name(numbers, MNIST, method)}
+        for level in numbers.levels(MNIST):
+            column = Column("", level, "embedding_knn_accuracy")
+            row[f"k-NN on z, {level}, %"] = _texts(numbers, MNIST, column, [method])[0]
+        ranks = numbers.values(MNIST, "all", "effective_rank")[method].dropna()
+        row |= {"effective rank": f"{ranks.mean():.1f}", "seeds": len(ranks)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def finding(numbers, datasets):
+    """What G-HMLC and A-HMLC add to HMCE (released) and to a fixed division, for a figure.
+
+    Returns:
+        {title: list of (text, difference, half width)}; see figures.differences.
+    """
+    panels = {}
+    for baseline in ("hmce_released", "split"):
+        summary = numbers.summary(baseline)
+        part = summary[(summary.metric == "linear_accuracy") & summary.difference.notna()]
+        part = part.set_index(["dataset", "method", "level"])
+        rows = []
+        for dataset, level in where(numbers, datasets):
+            for method in ("g_hmlc", "a_hmlc"):
+                if (dataset, method, level) in part.index:
+                    row = part.loc[(dataset, method, level)]
+                    text = (
+                        f"{figures.method_name(method)}, {figures.dataset_name(dataset)}, {level}"
+                    )
+                    rows.append((text, row.difference, row.difference_half_width))
+        panels[f"minus {figures.method_name(baseline)}"] = rows
+    return panels
+
+
+def where(numbers, datasets):
+    """(data set, level) of all results there are of these data sets."""
+    return [(name, level) for name in numbers.datasets(datasets) for level in numbers.levels(name)]
+
+
+def changed_setting(labels, mark):
+    """Method and value of a setting, of names such as "g_hmlc@t0.1" (mark "t") or "g_hmlc@4" ("").
+
+    Returns:
+        Data frame with columns key and value_of, texts; value_of is NaN where nothing is changed,
+        both are where something else is.
+    """
+    parts = labels.str.extract(rf"^(\w+?)(?:@{mark}([\d.]+))?$")
+    return parts.set_axis(["key", "value_of"], axis=1)
+
+
+def budget_points(numbers, dataset="cifar100"):
+    """Linear accuracy at each number of epochs a method was trained for, all from one machine.
+
+    Returns:
+        Data frame with columns method, epochs, level, value; empty if nothing but the usual number
+        was run.
+    """
+    rows = numbers.rows[(numbers.rows.dataset == dataset)]
+    rows = rows[rows.metric == "linear_accuracy"]
+    rows = rows.join(changed_setting(rows.method, ""))
+    here = rows[~rows.recorded]
+    rows = here if here.value_of.notna().any() else rows[rows.recorded]
+    usual = plan.usual_settings(numbers.profile, dataset).epochs
+    points = rows.assign(
+        method=rows.key, epochs=rows.value_of.astype(float).fillna(usual).astype(int)
+    )
+    tried = points[points.epochs != usual].method
+    return points[points.method.isin(tried)][["method", "epochs", "level", "value"]]
+
+
+def temperatures(numbers, dataset):
+    """Linear accuracy at the temperature trials start from and at the usual one, and differences
+    within each; empty if only one was run."""
+    mark = f"@t{plan.START_TEMPERATURE:g}"
+    rows = numbers.rows[(numbers.rows.dataset == dataset)]
+    rows = rows[rows.metric == "linear_accuracy"]
+    keys = figures.ordered(m.removesuffix(mark) for m in set(rows.method) if m.endswith(mark))
+    table = []
+    for behind in (mark, ""):
+        here = rows[rows.method.isin([key + behind for key in keys])]
+        for key in keys:
+            if key + behind in set(here.method):
+                usual = plan.usual_settings(numbers.profile, dataset, key).temperature
+                row = {"data set": figures.dataset_name(dataset)}
+                row["temperature"] = f"{plan.START_TEMPERATURE if behind else usual:g}"
+                row["method"] = figures.method_name(key)
+                table.append(row | _against(here, key, behind, numbers.levels(dataset)))
+    return pd.DataFrame(table)
+
+
+def _against(rows, key, behind, levels):
+    """Mean of a method, and its differences to two baselines, all with `behind` their key."""
+    texts, paired = {}, ["difference", "difference_half_width"]
+    for title, baseline, columns in (
+        ("linear", "shared", ["mean", "half_width"]),
+        ("− HMCE (released)", "hmce_released", paired),
+        ("− shared", "shared", paired),
+    ):
+        summary = results.summary(rows, baseline + behind).set_index(["method", "level"])
+        for level in levels:
+            pair = summary.loc[(key + behind, level), columns]
+            texts[f"{title}, {level}"] = results.percent(*pair, signed=columns == paired)
+    return texts
+
+
+def repeats(profile):
+    """Linear accuracy of the main methods, trained by several states of the code that differ in
+    rounding alone; empty if the reference holds no repeats."""
+    earlier = results.read(results.reference_path(f"{profile}_repeats"))
+    last = results.read(results.reference_path(profile))
+    same = last.method.isin(earlier.method) & last.seed.isin(earlier.seed)
+    rows = pd.concat([earlier, last[(last.dataset == MNIST) & same]])
+    rows = rows[rows.metric == "linear_accuracy"]
+    texts = rows.groupby(["method", "level", "commit"], sort=False).value.agg(
+        lambda values: results.percent(*results.mean_and_interval(values))
+    )
+    table = []
+    for method in figures.ordered(earlier.method):
+        row = {"method": figures.method_name(method)}
+        for level in figures.ordered_levels(rows.level):
+            for commit in rows.commit.unique():
+                row[f"{level}, {commit}"] = texts.get((method, level, commit), "–")
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+TRIED = {"learning rate": ("lr", "learning_rate"), "temperature": ("t", "temperature")}
+
+
+def trials(numbers):
+    """Linear accuracy of the trials of settings: validation sets, the first seed alone."""
+    rows = numbers.rows
+    trial = rows.dataset.str.endswith("_tuning") & (rows.metric == "linear_accuracy")
+    return rows[trial & (rows.seed == 0)]
+
+
+def tried(numbers, dataset, name):
+    """A row for each method, a column for each level and value of a setting; and their means.
+
+    Args:
+        name: a key of TRIED.
+
+    Returns:
+        Data frame, and a sentence on the means; the frame is empty if nothing was tried.
+    """
+    mark, setting = TRIED[name]
+    rows = trials(numbers)
+    rows = rows[rows.dataset == dataset]
+    rows = rows.join(changed_setting(rows.method, mark))
+    usual = getattr(plan.usual_settings(numbers.profile, dataset), setting)
+    rows = rows.assign(tried=rows.value_of.astype(float).fillna(usual))
+    several = rows.groupby("key").tried.nunique()
+    rows = rows[rows.key.isin(several[several > 1].index)]
+    numbers_of = rows.pivot_table(index=["key", "level"], columns="tried", values="value")
+    table = []
+    for key in figures.ordered(rows.key):
+        row = {"data set": figures.dataset_name(base_of(dataset)[0])}
+        row["method"] = figures.method_name(key)
+        for level in figures.ordered_levels(rows.level):
+            for value in numbers_of.columns:
+                accuracy = numbers_of[value].get((key, level), np.nan)
+                row[f"{level}, {name} {value:g}"] = results.percent(accuracy)
+        table.append(row)
+    means = numbers_of.dropna().mean().items()
+    text = ", ".join(f"{results.percent(mean)} at {value:g}" for value, mean in means)
+    return pd.DataFrame(table), f"Mean over methods and levels: {text}."
+
+
+def variants(numbers, dataset="cifar100_tuning"):
+    """Linear accuracy of other gates of A-HMLC's attention; empty if they were not run."""
+    rows = trials(numbers)
+    rows = rows[rows.dataset == dataset]
+    gates = rows.method.str.fullmatch("a_hmlc_[a-z]+")
+    if not gates.any():
+        return pd.DataFrame()
+    rows = rows[gates | rows.method.isin(["shared", "g_hmlc", "a_hmlc"])]
+    values = rows.pivot_table(index="method", columns="level", values="value")
+    table = {"data set": figures.dataset_name(base_of(dataset)[0])}
+    table["method"] = [figures.method_name(m) for m in figures.ordered(rows.method)]
+    for level in figures.ordered_levels(rows.level):
+        table[level] = [results.percent(values[level][m]) for m in figures.ordered(rows.method)]
+    return pd.DataFrame(table)
+
+
+def verdicts(numbers, baselines=("hmce_paper", "hmce_released", "shared", "split")):
+    """What the interval of each paired difference of linear accuracy says, by baseline."""
+    rows = []
+    for dataset, level in where(numbers, MAIN):
+        for method in numbers.methods(dataset):
+            if method.startswith("hmce"):
+                continue
+            row = {"data set": figures.dataset_name(dataset), "level": level}
+            row["method"] = shown_name(numbers, dataset, method)
+            for baseline in baselines:
+                pair = _difference(numbers, dataset, level, method, baseline)
+                text = "–" if np.isnan(pair[0]) else results.verdict(*pair)
+                row[f"against {figures.method_name(baseline)}"] = text
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _difference(numbers, dataset, level, method, baseline):
+    summary = numbers.summary(baseline)
+    chosen = (summary.dataset == dataset) & (summary.level == level) & (summary.method == method)
+    part = summary[chosen & (summary.metric == "linear_accuracy")]
+    if not len(part):
+        return np.nan, np.nan
+    return part.difference.iloc[0], part.difference_half_width.iloc[0]
+
+
+def times(numbers):
+    """Median seconds of training a run on hierarchical MNIST, and the devices."""
+    rows = numbers.plain[(numbers.plain.dataset == MNIST)]
+    groups = rows[rows.metric == "linear_accuracy"].groupby("method")
+    return pd.DataFrame(
+        {
+            "method": shown_name(numbers, MNIST, method),
+            "device": listed(groups.get_group(method).device),
+            "median training time, s": f"{groups.get_group(method).seconds.median():.0f}",
+        }
+        for method in figures.ordered(groups.groups)
+    )
+
+
+def bits(numbers, dataset):
+    """What the parts of each method know of each level's labels, in bits, mean over seeds.
+
+    Returns:
+        {name of the method: data frame, index = parts, columns = levels}; empty if not analysed.
+    """
+    rows = numbers.plain[(numbers.plain.dataset == dataset)]
+    rows = rows[rows.metric.str.startswith("bits_of_part_")]
+    rows = rows.assign(part=rows.metric.str.removeprefix("bits_of_part_"))
+    levels = numbers.levels(dataset)
+    tables = {}
+    for method in figures.ordered(rows.method):
+        part = rows[rows.method == method]
+        table = part.pivot_table(index="part", columns="level", values="value")
+        tables[figures.method_name(method)] = table.reindex(index=levels, columns=levels)
+    return tables
+
+
+def mask_agreement(numbers):
+    """Agreement of the masks of two views or two images, by what the images share."""
+    rows = numbers.plain[numbers.plain.metric.str.startswith("mask_agreement_")]
+    rows = rows.assign(
+        kind=rows.metric.str.removeprefix("mask_agreement_"),
+        name=[figures.method_name(method) for method in rows.method],
+        where=[figures.dataset_name(dataset) for dataset in rows.dataset],
+    )
+    return rows.pivot_table(index=["where", "name"], columns="kind", values="value").round(2)
+
+
+def level_posteriors(numbers, methods=("shared", "g_hmlc", "a_hmlc")):
+    """Probability of 1, 2, ... levels in the embeddings of runs, mean over seeds: {text: array}."""
+    rows = numbers.plain[numbers.plain.metric.str.startswith("levels_posterior_")]
+    posteriors = {}
+    for (dataset, method), part in rows.groupby(["dataset", "method"]):
+        if method in methods:
+            text = f"{figures.dataset_name(dataset)}, {figures.method_name(method)}"
+            posteriors[text] = part.groupby("metric").value.mean().to_numpy()
+    return posteriors
+
+
+def methods(keys):
+    """What the methods are: kind, source, where masks come from, which loss."""
+    rows = []
+    for method in (METHODS[key] for key in keys):
+        rows.append(
+            {
+                "method": method.name,
+                "kind": method.kind,
+                "source": method.source,
+                "masks": _described(method.masks),
+                "loss": _described(method.loss),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _described(part):
+    """The name of a function or class, with what a partial fixes of it."""
+    if part is None:
+        return "–"
+    if isinstance(part, partial):
+        fixed = ", ".join(f"{key}={value!r}" for key, value in part.keywords.items())
+        return f"{_described(part.func)}({fixed})"
+    return getattr(part, "__name__", type(part).__name__)
+
+
+def accuracies(summary, levels):
+    """Linear accuracy in %, a row for each method and a column for each level, with intervals.
+
+    Args:
+        summary: results.summary of one data set.
+    """
+    linear = summary[summary.metric == "linear_accuracy"]
+    table = {}
+    for level in levels:
+        part = linear[linear.level == level].set_index("method")
+        pairs = zip(part.index, part["mean"], part.half_width)
+        table[level] = {method: results.percent(mean, width) for method, mean, width in pairs}
+    frame = pd.DataFrame(table, columns=levels).reindex(figures.ordered(linear.method)).fillna("–")
+    return frame.rename(index=figures.method_name)
+
+
+def left_out(trained):
+    """Share of the views seen in training that a level's mask let too little through of.
+
+    Args:
+        trained: list of runs.Run.
+
+    Returns:
+        Data frame of texts, a row for each run in which there was such a view.
+    """
+    rows = []
+    for run in trained:
+        levels = run.dataset.level_names
+        counts = [sum(epoch.get(f"unseen {level}", 0) for epoch in run.history) for level in levels]
+        if any(counts):
+            row = {"data set": run.dataset.name, "method": figures.method_name(run.label)}
+            shares = [f"{100 * count / _views_seen(run):.2f} %" for count in counts]
+            rows.append(row | {"seed": run.seed} | dict(zip(levels, shares)))
+    return pd.DataFrame(rows)
+
+
+def _views_seen(run):
+    """Number of views of a run's training: two of each sample of whole batches, or of the only."""
+    size, batch = len(run.dataset), run.settings.batch_size
+    return 2 * len(run.history) * (size // batch * batch or size)

@@ -1,0 +1,278 @@
+"""Training and evaluating many runs: several at a time, each only if it is not there yet."""
+
+import contextlib
+import heapq
+import json
+import multiprocessing
+import os
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+import joblib
+import torch
+
+from hmlc_core import files, load_dataset, pretrain, runs, train
+from study import evaluation, plan, results
+
+# Seconds of training for a million pixels seen, one CPU thread or an A100: a first guess, until the
+# first run has been timed. Measured on the CPU, by benchmarks/gpu_hours.py for the GPU.
+PACE = {
+    "cpu": {"small_cnn": 0.1, "small_resnet": 0.55, "resnet18": 1.5, "resnet50_cifar": 30.0},
+    "cuda": {"small_cnn": 0.005, "small_resnet": 0.01, "resnet18": 0.007, "resnet50_cifar": 0.25},
+}
+OTHER_NETS = {"cpu": 5.0, "cuda": 0.012}
+IMAGES = {"modelnet10": 9 * 3991, "modelnet40": 9 * 9843}  # to train on; others have train_size
+
+
+def train_all(plans, jobs=None):
+    """Train the runs of plans that are not in data/runs yet, several at a time.
+
+    Prints a line for each run, and about how long the rest will take.
+
+    Args:
+        plans: list of plan.Plan.
+        jobs: runs at a time, see jobs_here.
+
+    Returns:
+        Their Runs, in the order of plans.
+
+    Raises:
+        FileNotFoundError: a data set cannot be had.
+    """
+    jobs, data = jobs_here(jobs), _datasets(plans)
+    device = train.best_device()
+    done = {one: _epochs_done(one, data[_data_of(one)], device) for one in plans}
+    waiting = [one for one in plans if done[one] < one.settings.epochs]
+    _say_what_is_there([one for one in plans if done[one] == one.settings.epochs])
+    left = Estimate({one: _share_left(one, done) * seconds_of(one) for one in waiting}, jobs)
+    if waiting:
+        print(f"{len(waiting)} runs to train, {jobs} at a time: about {clock(left.seconds())}")
+    for number, (one, (seconds, last)) in enumerate(_each(_train, waiting, jobs), 1):
+        left.finished(one, seconds)
+        print(
+            f"{number:3}/{len(waiting)}  {one.dataset}  {one.label} seed {one.seed}: "
+            f"{seconds:.0f} s, loss {_losses(last)}   about {clock(left.seconds())} left",
+            flush=True,
+        )
+    return [_run(one, data[_data_of(one)]) for one in plans]
+
+
+def evaluate_all(plans, jobs=None):
+    """Rows of the trained runs of plans, in their order; see evaluation.evaluate."""
+    rows = dict(_each(_evaluate, plans, jobs_here(jobs)))
+    return [row for one in plans for row in rows[one]]
+
+
+def current_hashes(profile, dataset):
+    """Configuration hashes of all runs that a profile may have of a data set and its variants.
+
+    Returns:
+        {data set: set of hashes}, of those data sets that have rows in the profile's results, to
+        tell rows of older settings or code by.
+    """
+    written = set(results.read(results.path(profile)).dataset)
+    plans = plan.planned_runs(profile, plan.EXTRAS, dataset)
+    plans = [one for one in plans if one.dataset in written]
+    data, hashes = _datasets(plans), {}
+    for one in plans:
+        known = hashes.setdefault(one.dataset, set())
+        known.add(_hash(one, data[_data_of(one)], train.best_device()))
+    return hashes
+
+
+def jobs_here(jobs=None):
+    """`jobs`, or if None: as many as there are GPUs, or else CPU cores."""
+    return jobs or torch.cuda.device_count() or joblib.cpu_count()
+
+
+def folders_of(one):
+    """Folders in data/runs with a run of a plan's data set, method, seed and settings, by whatever
+    code and versions."""
+    known = {"data set": one.dataset, "method": one.method, "seed": one.seed}
+    known |= one.settings.of_training()
+    pattern = f"{one.dataset}-{one.method}-seed{one.seed}-*/config.json"
+    folders = []
+    for path in (files.DATA / "runs").rglob(pattern):
+        config = json.loads(path.read_text())
+        if all(config.get(name) == value for name, value in known.items()):
+            folders.append(path.parent)
+    return folders
+
+
+def seconds_of(one):
+    """A first guess at the training time of a plan, in seconds."""
+    device, settings = train.best_device().type, one.settings
+    base = plan.variant_of(one.dataset)
+    pixels = settings.epochs * IMAGES.get(base, settings.train_size) * settings.canvas**2
+    return pixels / 1e6 * PACE[device].get(settings.encoder, OTHER_NETS[device])
+
+
+class Estimate:
+    """How long the runs that are left will take, by those that are done.
+
+    Args:
+        guesses: {run: seconds}, right up to a common factor, in the order they start.
+        jobs: runs at a time.
+    """
+
+    def __init__(self, guesses, jobs):
+        self.left, self.jobs = dict(guesses), jobs
+        self.guessed = self.measured = 0.0
+
+    def finished(self, run, seconds):
+        """Note that a run took so long."""
+        self.guessed += self.left.pop(run)
+        self.measured += seconds
+
+    def seconds(self):
+        """Wall time left, if each starts when a place is free; those that run now count half."""
+        guesses = list(self.left.values())
+        running = self.jobs - 1 if self.guessed else 0
+        places = [guess / 2 for guess in guesses[:running]]
+        places = sorted(places + [0.0] * (self.jobs - len(places)))
+        for guess in guesses[running:]:
+            heapq.heapreplace(places, places[0] + guess)
+        return max(places) * (self.measured / self.guessed if self.guessed else 1.0)
+
+
+def clock(seconds):
+    """ "40 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _data_of(one):
+    return one.dataset, tuple(one.settings.of_data().items())
+
+
+def _datasets(plans):
+    """The training split of each plan's data set, by _data_of."""
+    data = {}
+    for one in plans:
+        if _data_of(one) not in data:
+            data[_data_of(one)] = load_dataset(one.dataset, one.settings, "train")
+    return data
+
+
+def _run(one, dataset, **more):
+    return pretrain(dataset, one.method, one.settings, one.seed, label=one.label, **more)
+
+
+def _hash(one, dataset, device):
+    return runs.hash_of(
+        runs.configuration(dataset, runs.methods.get(one.method), one.settings, one.seed, device)
+    )
+
+
+def _epochs_done(one, dataset, device):
+    """Number of epochs in the checkpoint of a plan's run."""
+    pattern = f"*-{_hash(one, dataset, device)}/checkpoint.pt"
+    for path in (files.DATA / "runs").glob(pattern):
+        with contextlib.suppress(Exception):  # unreadable: pretrain will say so
+            return len(torch.load(path, weights_only=True, mmap=True)["history"])
+    return 0
+
+
+def _share_left(one, done):
+    return 1 - done[one] / one.settings.epochs
+
+
+def _say_what_is_there(plans):
+    seeds = {}
+    for one in plans:
+        seeds.setdefault((one.dataset, one.label), []).append(str(one.seed))
+    for (dataset, label), numbers in seeds.items():
+        print(f"from cache: {dataset}  {label} seed{'s'[: len(numbers) - 1]} {', '.join(numbers)}")
+
+
+def _losses(record):
+    about = ("epoch", "seconds", "device", "loss")
+    return "  ".join(
+        f"{name} {value:.2f}"
+        for name, value in record.items()
+        if name not in about and isinstance(value, float)
+    )
+
+
+def _train(one):
+    start = time.perf_counter()
+    run = _run(one, load_dataset(one.dataset, one.settings, "train"), progress=False)
+    return time.perf_counter() - start, run.history[-1]
+
+
+def _evaluate(one):
+    dataset = load_dataset(one.dataset, one.settings, "train")
+    return evaluation.evaluate(_run(one, dataset, progress=False))
+
+
+def _each(work, plans, jobs):
+    """(plan, work(plan)) of each plan as they finish, `jobs` at a time, each in a process."""
+    if jobs == 1 or len(plans) < 2:
+        for one in plans:
+            yield one, work(one)
+        return
+    with _processes(min(jobs, len(plans))) as pool:
+        asked = {pool.submit(work, one): one for one in plans}
+        while asked:
+            finished, _ = wait(asked, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield asked.pop(future), _result(future, jobs)
+
+
+def _result(future, jobs):
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a process that trained was killed, probably because memory ran out: run again with "
+            f"fewer than --jobs {jobs}. What is finished is kept"
+        ) from error
+
+
+@contextlib.contextmanager
+def _processes(jobs):
+    """A pool of processes, each with its share of the CPU's cores and a GPU in turn."""
+    context = multiprocessing.get_context("spawn")
+    threads = max(joblib.cpu_count() // jobs, 1)
+    devices = context.Queue()
+    for number in range(jobs):
+        devices.put(number % max(torch.cuda.device_count(), 1))
+    others = multiprocessing.active_children()
+    with _environment(OMP_NUM_THREADS=str(threads)):  # read by the processes as they start
+        pool = ProcessPoolExecutor(jobs, context, _begin, (devices, threads, files.DATA))
+        try:
+            yield pool
+        except BaseException:  # after an error nobody waits for what still runs
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - set(others):
+                process.terminate()
+            raise
+        pool.shutdown()
+
+
+@contextlib.contextmanager
+def _environment(**values):
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _begin(devices, threads, data):
+    """What a process of the pool does first."""
+    files.DATA = data
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(devices.get())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
