@@ -1,0 +1,356 @@
+"""A folder of pictures as people have it: what is in it, what divides it, what does not belong."""
+
+import os
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from hmlc_core.data import kinds
+from hmlc_core.data.notes import some
+
+LEFT_BEHIND = {  # folders of systems and tools, besides those that begin with a dot
+    "__macosx", "__pycache__", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
+    "$recycle.bin", "recycler", "lost+found", "found.000", "system volume information",
+    "network trash folder", "temporary items", "thumbnails",
+}  # fmt: skip
+PART_NAMES = {
+    "train": "train|training|trn|trainval",
+    "test": "test|tests|testing|tst|eval|evaluation|holdout|hold-out|heldout|held-out",
+    "validation": "val|vali|valid|validate|validation|dev|devel|development",
+}
+PART = re.compile(
+    r"(?:(?P<prefix>.*)[ _.-])??(?:"
+    + "|".join(f"(?P<{part}>{names})" for part, names in PART_NAMES.items())
+    + r")(?:[ _.-]*(?:set|data|images?|imgs?|pictures?|split|\d+(?:x\d+)?))*",
+    re.IGNORECASE,
+)
+
+
+@dataclass
+class Found:
+    """The pictures or meshes below a folder; `unread` says of others why they are left out."""
+
+    files: list = field(default_factory=list)
+    unread: dict = field(default_factory=dict)
+    tables: list = field(default_factory=list)
+
+
+# ---------------------------------------------------------------- what is there
+
+
+def find(root, ignore, notes):
+    """Every picture and mesh below a folder, sorted, links followed; the rest is counted in notes.
+
+    Args:
+        ignore: glob patterns of what is left out: of names ("masks", "*.gif"), or, with a slash,
+            of paths from the root ("cat/masks").
+    """
+    found, others, left, used = Found(), Counter(), Counter(), Counter()
+    for path in _walk(root, ignore, left, used, notes):
+        kind = kinds.kind(path)
+        if not path.is_file():
+            found.unread[str(path)] = "a link to nothing, or no file"
+        elif kind in ("picture", "mesh"):
+            found.files.append(path)
+        elif kind == "unread":
+            found.unread[str(path)] = kinds.advice(path)
+        else:
+            others[path.suffix.lower() or "without an ending"] += 1
+            if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+                found.tables.append(path)
+    found.files.sort()
+    _tell_of_the_rest(others, left, used, ignore, notes)
+    return found
+
+
+def _walk(root, ignore, left, used, notes):
+    """Files below root; links to folders are followed last, and none that leads back."""
+    home = Path(os.path.realpath(root))
+    waiting, links = [(root, (home,))], []
+    while waiting or links:
+        folder, above = waiting.pop() if waiting else links.pop()
+        for path in sorted(folder.iterdir()):
+            relative = path.relative_to(root)
+            pattern = next((p for p in ignore if _fits(relative, p)), None)
+            if pattern:
+                used[pattern] += 1
+            elif left_behind(path.name):
+                left[path.name if path.is_dir() else "hidden files"] += 1
+            elif not path.is_dir():
+                yield path
+            elif not path.is_symlink():
+                waiting.append((path, (*above, path.resolve())))
+            elif _leads_back(path.resolve(), home, above):
+                notes.append(f"the link {relative} leads back into its own folder: not followed")
+            else:
+                links.append((path, (*above, path.resolve())))
+
+
+def _leads_back(target, home, above):
+    return target in above or home.is_relative_to(target) or target.is_relative_to(home)
+
+
+def left_behind(name):
+    """Whether a file or folder is hidden or made by a system or a tool."""
+    return name.startswith((".", "~$")) or name.casefold() in LEFT_BEHIND
+
+
+def fits(path, root, pattern):
+    """Whether a pattern names a path, or a folder between it and the root."""
+    parts = Path(path).relative_to(root).parts if Path(path).is_relative_to(root) else path.parts
+    return any(_fits(Path(*parts[:depth]), pattern) for depth in range(1, len(parts) + 1))
+
+
+def _fits(relative, pattern):
+    """Whether a pattern names it: by its name, or, with a slash, by its path from the root."""
+    names = pattern.rstrip("/").lstrip("/").split("/")
+    parts = relative.parts if "/" in pattern.rstrip("/") else relative.parts[-1:]
+    return len(names) == len(parts) and all(map(fnmatchcase, parts, names))
+
+
+def _tell_of_the_rest(others, left, used, ignore, notes):
+    if others:
+        kinds = ", ".join(f"{count} {ending}" for ending, count in others.most_common(8))
+        notes.append(f"left out, no pictures by their names: {others.total()} files ({kinds})")
+    if left:
+        names = [f"{name} ({count})" for name, count in left.most_common()]
+        notes.append(f"left out, hidden or made by a system or a tool: {some(names, 8)}")
+    for pattern in ignore:
+        tell_of_pattern(pattern, used[pattern], notes)
+
+
+def tell_of_pattern(pattern, count, notes):
+    """Note what a pattern left out; warn if that is nothing."""
+    if count:
+        notes.append(f"left out by ignore '{pattern}': {count} files or folders")
+    else:
+        notes.warn(f"ignore '{pattern}' fits no file and no folder: look at its spelling")
+
+
+# ---------------------------------------------------------------- a division that is there
+
+
+def part_of(name):
+    """What a name says of a division, as (what stands before, part), e.g. ("", "test"); or None."""
+    match = PART.fullmatch(name.strip())
+    if not match:
+        return None
+    part = next(part for part in PART_NAMES if match[part])
+    return re.sub(r"\d+", "", match["prefix"] or "").casefold(), part
+
+
+@dataclass
+class Division:
+    """Parts of files: "train", "test", "validation" or "" (lies in none), and their class folders.
+
+    `at` are the folders that are divided, by the paths to them.
+    """
+
+    parts: list
+    folders: list
+    at: list
+
+
+def division(folders):
+    """The division in paths of folders: siblings such as train and test, all at one depth.
+
+    Args:
+        folders: of each file, names of the folders from the root to it.
+
+    Returns:
+        Division, or None where there is none.
+    """
+    children = defaultdict(set)
+    for path in set(folders):
+        for depth, name in enumerate(path):
+            children[path[:depth]].add(name)
+    divided = {parent: _parts(names) for parent, names in children.items()}
+    divided = {parent: parts for parent, parts in divided.items() if parts}
+    if not divided:
+        return None
+    depth = min(map(len, divided))
+    at = {parent: parts for parent, parts in divided.items() if len(parent) == depth}
+    parts = [
+        at[path[:depth]].get(path[depth], "") if path[:depth] in at and len(path) > depth else ""
+        for path in folders
+    ]
+    parts = [part or _lone_part(path, depth, at) for path, part in zip(folders, parts)]
+    return Division(parts, _without_parts(folders, parts, depth), sorted(at))
+
+
+def _parts(names):
+    """{name: part} of the names that are a division; empty if they are not."""
+    families = defaultdict(dict)
+    for name in names:
+        said = part_of(name)
+        if said:
+            families[said[0]][name] = said[1]
+    return next((family for family in families.values() if len(set(family.values())) > 1), {})
+
+
+def _lone_part(path, depth, at):
+    """The part of a class that has one part only, beside classes that have several."""
+    said = part_of(path[depth]) if path[:depth] not in at and depth and len(path) > depth else None
+    return said[1] if said else ""
+
+
+def _without_parts(folders, parts, depth):
+    """The paths without the name of their part, also where it stands there twice."""
+    found = [p[:depth] + p[depth + 1 :] if part else p for p, part in zip(folders, parts)]
+    while True:
+        again = [
+            len(path) > depth and (part_of(path[depth]) or ("", ""))[1] == part != ""
+            for path, part in zip(found, parts)
+        ]
+        if not any(parts) or not all(a for a, part in zip(again, parts) if part):
+            return found
+        found = [p[:depth] + p[depth + 1 :] if part else p for p, part in zip(found, parts)]
+
+
+def divided(root, files, notes):
+    """The files that a folder's division holds, their class folders and their parts.
+
+    What lies beside the parts is left out where the folder that is divided holds the classes, and
+    belongs to train where each class is divided; both are warned of.
+
+    Returns:
+        files, folders (tuples of names), parts (list of str; empty without a division).
+    """
+    folders = [path.relative_to(root).parent.parts for path in files]
+    found = division(folders)
+    if not found:
+        return files, folders, []
+    depth = len(found.at[0])
+    inner = any(part and len(path) > depth for path, part in zip(found.folders, found.parts))
+    if len(found.at) == 1 and inner:  # the data set lies there, whatever is around it
+        kept = [k for k, part in enumerate(found.parts) if part]
+        folders = [found.folders[k][depth:] for k in kept]
+        parts = [found.parts[k] for k in kept]
+    else:
+        kept = [
+            k for k, part in enumerate(found.parts) if part or folders[k][:depth] not in found.at
+        ]
+        folders = [found.folders[k] for k in kept]
+        parts = [found.parts[k] or "train" for k in kept]
+        _tell_of_undivided([files[k] for k in kept if not found.parts[k]], root, notes)
+    _tell_of_outsiders(sorted(set(files) - {files[k] for k in kept}), root, notes)
+    return _labelled(root, [files[k] for k in kept], folders, parts, found.at, notes)
+
+
+def _tell_of_undivided(files, root, notes):
+    if files:
+        folders = sorted({path.relative_to(root).parent.as_posix() for path in files})
+        notes.warn(
+            f"{len(files)} files lie in folders without train and test, unlike the others, and are "
+            f"trained on: {some(folders)}"
+        )
+
+
+def _tell_of_outsiders(files, root, notes):
+    if files:
+        tops = Counter(path.relative_to(root).parent.as_posix() for path in files)
+        folders = [f"{'the folder itself' if k == '.' else k} ({n})" for k, n in tops.items()]
+        notes.warn(
+            f"{len(files)} pictures lie beside the parts of the division and are left out: "
+            f"{some(folders)}"
+        )
+
+
+def _labelled(root, files, folders, parts, at, notes):
+    """Without parts whose files lie in no class folder, e.g. the test pictures of a competition."""
+    bare = {part for part in set(parts)} - {part for part, path in zip(parts, folders) if path}
+    kept = [k for k, part in enumerate(parts) if part not in bare]
+    for part in sorted(bare):
+        notes.warn(
+            f"the {parts.count(part)} pictures of the {part} part lie in no class folder, so they "
+            "have no label and are left out"
+        )
+    files, folders, parts = ([column[k] for k in kept] for column in (files, folders, parts))
+    if len(set(parts)) < 2:
+        return files, folders, []
+    counts = ", ".join(f"{count} {part}" for part, count in Counter(parts).items())
+    where = some([("/".join(path) or str(root)) for path in at])
+    notes.append(f"a division that is already there (in {where}) is used: {counts}")
+    return files, folders, parts
+
+
+def tell_of_other_parts(path, notes):
+    """If a folder or list is itself one part of a division, say where the others are."""
+    said = part_of(path.stem if path.is_file() else path.name)
+    if said and path.parent.is_dir():
+        siblings = [p for p in path.parent.iterdir() if p.is_dir() == path.is_dir() and p != path]
+        same = [p for p in siblings if p.suffix == path.suffix and part_of(p.stem) is not None]
+        others = sorted(p.name for p in same if part_of(p.stem)[1] != said[1])
+        if others:
+            notes.append(
+                f"{path.name} is one part of a division and alone is read; {some(others)} beside "
+                "it is not. Read what holds them all to train and test as they are divided"
+            )
+
+
+# ---------------------------------------------------------------- what is no hierarchy
+
+
+def require_hierarchy(root, files, folders, found):
+    """Check that pictures lie in folders, and none beside folders of pictures.
+
+    Raises:
+        ValueError: naming the folders that differ, and the pattern that leaves one out.
+    """
+    depths = dict(sorted(Counter(map(len, folders)).items()))
+    if not files or set(depths) == {0}:
+        raise ValueError(
+            f"{root} must hold images or meshes in nested folders, e.g. category/class/1.jpg; "
+            f"found files at depths {depths}{_hint(found)}"
+        )
+    meshes = [path for path in files if kinds.kind(path) == "mesh"]
+    if 0 < len(meshes) < len(files):
+        picture = next(path for path in files if kinds.kind(path) != "mesh")
+        raise ValueError(
+            f"{root} holds images and meshes, e.g. {picture} and {meshes[0]}: give one or the "
+            f"other, e.g. ignore='*{picture.suffix}' leaves these images out"
+        )
+    _require_unmixed(root, files, folders, depths)
+
+
+def _hint(found):
+    if found.unread:
+        path, why = next(iter(found.unread.items()))
+        return f", and {len(found.unread)} pictures that cannot be read, e.g. {path}: {why}"
+    return f". There is a table: read {found.tables[0]} instead" if found.tables else ""
+
+
+def _require_unmixed(root, files, folders, depths):
+    holders = set(folders)
+    inner = defaultdict(set)
+    for path in holders:
+        for depth in range(len(path)):
+            inner[path[:depth]].add(path)
+    mixed = sorted(holders & set(inner))
+    if not mixed:
+        return
+    names = Counter(below[len(path)] for path in mixed for below in inner[path])
+    first, below = mixed[0], sorted(inner[mixed[0]])[0]
+    example, deeper = (files[folders.index(path)].relative_to(root) for path in (first, below))
+    name, place = names.most_common(1)[0][0], "/".join(first)
+    shown = some(["/".join(path) or "the folder itself" for path in mixed])
+    raise ValueError(
+        f"{root} holds pictures beside folders of pictures, in {len(mixed)} places ({shown}), so "
+        f"it is not clear what is a class: found files at depths {depths}, e.g. {example} and "
+        f"{deeper}. Expected pictures in the innermost folders only, e.g. category/class/1.jpg. "
+        f"ignore='{name}' leaves out the folders of that name, "
+        f"ignore='{place}/*{example.suffix}' the pictures beside them"
+    )
+
+
+def tell_of_single_classes(root, rows, notes):
+    """Warn of levels on top that are the same for every file: the root is probably too high."""
+    same = os.path.commonprefix([row[:-1] for row in rows])
+    if same:
+        notes.warn(
+            f"all files lie in {'/'.join(same)}, so the first {len(same)} of "
+            f"{max(map(len, rows))} levels have one class only. Expected category/class/1.jpg: "
+            f"read {Path(root, *same)} to leave them out"
+        )

@@ -1,0 +1,525 @@
+"""Tables of labels as spreadsheets, pandas and hand-made lists write them."""
+
+import csv
+import io
+import os
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import cache
+from itertools import permutations
+from pathlib import Path, PurePosixPath
+
+from hmlc_core.data import folders, kinds
+from hmlc_core.data.labels import coarse_to_fine, look, printed, spelled
+from hmlc_core.data.notes import some
+
+UNKNOWN = {"nan", "-nan", "na", "n/a", "#n/a", "#na", "<na>", "none", "null", "nat", "nil"}
+PART_COLUMNS = {"split", "subset", "set", "part", "partition", "usage", "phase"}
+NAMES_FILES = (
+    "classes",
+    "class_names",
+    "classnames",
+    "names",
+    "labels",
+    "label_names",
+    "categories",
+)
+TEXT_FILES = (".csv", ".tsv", ".txt")
+
+
+@dataclass
+class Table:
+    """Files and their labels: rows of names coarse to fine, "" = unknown; parts may be empty."""
+
+    files: list
+    rows: list
+    levels: list
+    parts: list
+
+
+def read_table(path, notes, levels=None, names=None):
+    """Read a table that names files and their labels.
+
+    Delimiter, encoding and header are recognised; the files' column is that of pictures or meshes;
+    an index and empty columns are left out; every other column is a level.
+
+    Args:
+        levels: names of the columns that are levels, coarse to fine; None = all others.
+        names: a table with the names of labels that are numbers; None = one beside it, if it fits.
+
+    Raises:
+        ValueError: if it is no text, has no column of labels, or a row has more fields than others.
+    """
+    header, body = split_header(path, cells(path, notes))
+    where = _column_of_files(body, path.parent)
+    columns = _columns(path, header, body, where, notes)
+    parts = _parts(columns, notes)
+    columns = columns if levels is None else _picked(path, header, body, levels, notes)
+    if not columns or not body:
+        raise ValueError(
+            f"{path} must have a column of files, at least one level and a row a file; found "
+            f"columns {header or ['no header']}, {len(body)} rows"
+        )
+    _require_labels(path, columns)
+    rows = list(zip(*columns.values()))
+    titles = list(columns) if header or levels else [""] * len(columns)
+    titles, rows = _named(path, titles, rows, names, notes)
+    if levels is None:
+        titles, rows = _ordered(titles, rows, bool(header), notes)
+    titles = [t or f"level {k}" for k, t in enumerate(titles, 1)]
+    files, inner = locate(path.parent, [row[where] for row in body], notes)
+    return Table(files, rows, titles, parts or _parts_of_paths(inner, notes))
+
+
+# ---------------------------------------------------------------- text, rows, header
+
+
+def cells(path, notes):
+    """The rows of a table, equally long, fields without blanks around them, empty rows left out."""
+    text = _text(path, notes)
+    said = re.match(r"sep=(.)\r?\n?", text, re.IGNORECASE)  # as Excel writes on top
+    text = text[said.end() :] if said else text
+    try:
+        rows = _split(text, said[1] if said else None)
+    except csv.Error as error:
+        raise ValueError(f"{path} is no readable csv ({error}): repair its quotes") from error
+    if not rows:
+        raise ValueError(f"{path} is no readable csv: it is empty")
+    rows = _without_extra_fields(rows)
+    width = len(rows[0]) if not _like_file(rows[0]) else max(map(len, rows))
+    for number, row in enumerate(rows, 1):
+        if len(row) > width:
+            raise ValueError(
+                f"{path} must have a row a file with as many fields as its first row, {width}; "
+                f"found row {number} with another number of fields, {len(row)}: {row}"
+            )
+    short = sum(len(row) < width for row in rows)
+    if short:
+        notes.append(f"{short} rows of {path.name} are short: their last fields are empty")
+    return [row + [""] * (width - len(row)) for row in rows]
+
+
+def _without_extra_fields(rows):
+    """R leaves out the title of row names; spreadsheets write empty fields behind the last one."""
+    width, body = len(rows[0]), rows[1:]
+    named = all(len(row) == width + 1 and not names_a_file(row[0]) for row in body)
+    if body and named and not _like_file(rows[0]) and any(map(_like_file, body)):
+        rows = [["", *rows[0]], *body]
+    width = max(len(_known(row)) for row in rows)
+    return [row[: max(width, len(rows[0]))] for row in rows]
+
+
+def _known(row):
+    return row[: max(k for k, field in enumerate(row, 1) if field)]
+
+
+def _text(path, notes):
+    raw = path.read_bytes()
+    if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+        raise ValueError(f"{path} is a spreadsheet or a zip, no csv: save it as csv (UTF-8)")
+    for encoding in _encodings(raw):
+        try:
+            text = raw.decode(encoding)
+        except UnicodeError:
+            continue
+        if encoding in ("cp1252", "latin-1"):
+            odd = re.search(r"\w*[^\x00-\x7f]\w*", text)
+            notes.warn(
+                f"{path.name} is not in UTF-8 and is read as {encoding}, e.g. {odd and odd[0]!r}: "
+                "if that looks wrong, save it as UTF-8"
+            )
+        if "\0" in text:
+            break
+        return text
+    raise ValueError(f"{path} is no readable csv: it is no text in UTF-8, UTF-16 or cp1252")
+
+
+def _encodings(raw):
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return ["utf-16"]
+    zeros = (raw[:2000:2].count(0), raw[1:2000:2].count(0))
+    if max(zeros) > len(raw[:2000]) / 5:  # every second byte: UTF-16 without a mark
+        return ["utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"]
+    return ["utf-8-sig", "cp1252", "latin-1"]
+
+
+def _split(text, delimiter):
+    """Rows by the delimiter that makes a column of files and the most even rows."""
+    found, problem = {}, None
+    for one in [delimiter] if delimiter else [",", ";", "\t", "|", " "]:
+        try:
+            found[one] = _rows(text, one)
+        except csv.Error as error:
+            problem = error
+    if not found:
+        raise problem
+    return found[max(found, key=lambda one: _evenness(found[one], one))]
+
+
+def _rows(text, delimiter):
+    lines = io.StringIO(text, newline=None)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    rows = [[field.strip("\ufeff \t\r\n\xa0") for field in row] for row in rows]
+    rows = [_trimmed(row) if delimiter == " " else row for row in rows]
+    return [row for row in rows if any(row)]
+
+
+def _trimmed(row):
+    return [field for field in row if field]
+
+
+def _evenness(rows, delimiter):
+    widths = Counter(map(len, rows))
+    if not widths or max(widths) < 2:
+        return (False,)
+    width, even = max(widths.items(), key=lambda item: (item[1], item[0]))
+    files = max(sum(names_a_file(row[k]) for row in rows if len(row) > k) for k in range(width))
+    return (width > 1, files / len(rows), delimiter != " ", even / len(rows), width)
+
+
+def names_a_file(field):
+    """Whether a field names a picture or a mesh by its ending."""
+    return kinds.kind(PurePosixPath(field.replace("\\", "/"))) != "other"
+
+
+def _like_file(row):
+    return any(map(names_a_file, row))
+
+
+def split_header(path, rows):
+    """Header (empty if the first row is a row of data) and rows of data."""
+    first = rows[0]
+    there = [path.parent / field for field in first if field and "\0" not in field]
+    if _like_file(first) or any(os.path.isfile(place) for place in there):
+        return [], rows
+    return [spelled(field) for field in first], rows[1:]
+
+
+# ---------------------------------------------------------------- columns
+
+
+def _column_of_files(body, base):
+    width = len(body[0]) if body else 0
+    counts = [sum(names_a_file(row[k]) for row in body) for k in range(width)]
+    if not any(counts):
+        counts = [
+            sum(os.path.isfile(base / row[k]) for row in body if row[k]) for k in range(width)
+        ]
+    return counts.index(max(counts)) if counts else 0
+
+
+def _columns(path, header, body, where, notes):
+    """{title: cleaned fields} of the columns that are labels or a division."""
+    titles = header or [f"level {k}" for k in range(1, len(body[0]) if body else 1)]
+    if not header and body:
+        titles.insert(where, "file")
+    columns = [[row[k] for row in body] for k in range(len(titles))] if body else []
+    kept = [k for k in range(len(columns)) if k != where and not _no_label(titles[k], columns[k])]
+    kept = [k for k in kept if not _second_file(columns[k])]
+    index = [k for k in kept if _index(titles[k], columns[k], k < where)]
+    kept = [k for k in kept if k not in index or len(kept) == len(index)]
+    left = [titles[k] or f"column {k + 1}" for k in range(len(columns)) if k not in (where, *kept)]
+    if left:
+        notes.append(f"columns of {path.name} that are no labels are left out: {some(left)}")
+    _require_titles(path, [titles[k] for k in kept])
+    return {titles[k] or f"column {k + 1}": _labels(columns[k], titles[k], notes) for k in kept}
+
+
+def _picked(path, header, body, levels, notes):
+    """{title: cleaned fields} of the columns that are asked for."""
+    alike = {look(title): k for k, title in enumerate(header)}
+    missing = [name for name in levels if look(name) not in alike]
+    if missing:
+        raise ValueError(f"{path} has no column {some(missing)}: its columns are {header}")
+    places = {spelled(name): alike[look(name)] for name in levels}
+    return {name: _labels([row[k] for row in body], name, notes) for name, k in places.items()}
+
+
+def _require_labels(path, columns):
+    empty = [title for title, column in columns.items() if not any(column)]
+    if empty:
+        raise ValueError(f"{path}: level '{empty[0]}' has no label at all: remove that column")
+
+
+def _require_titles(path, titles):
+    twice = [title for title, count in Counter(titles).items() if title and count > 1]
+    if twice:
+        raise ValueError(f"{path}: level names must differ, found {twice} twice: rename a column")
+
+
+def _no_label(title, column):
+    return not title and not any(column)
+
+
+def _second_file(column):
+    known = [field for field in column if field]
+    return bool(known) and all(map(names_a_file, known))
+
+
+def _index(title, column, before):
+    """Row numbers: without a title, or whole numbers, all different, before the column of files."""
+    if not all(re.fullmatch(r"\d+(\.0+)?", field) for field in column):
+        return False
+    numbers = [int(float(field)) for field in column]
+    unnamed = not title or title.casefold().startswith("unnamed:")
+    counted = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return counted if unnamed else before and len(set(numbers)) == len(numbers)
+
+
+def _labels(column, title, notes):
+    """Names of a column: what stands for nothing is "", 1.0 is 1."""
+    empty = [field for field in column if field.casefold() in UNKNOWN]
+    if empty:
+        notes.append(
+            f"'{title}': {len(empty)} fields {some(sorted(set(empty)))} are read as unknown"
+        )
+    column = ["" if field.casefold() in UNKNOWN else spelled(field) for field in column]
+    numbers = [field for field in column if re.fullmatch(r"[-+]?\d+[.,]\d+", field)]
+    if numbers and all(re.fullmatch(r"[-+]?\d+[.,]0+", field) for field in numbers):
+        column = [re.sub(r"^([-+]?\d+)[.,]0+$", r"\1", field) for field in column]
+    known = [field for field in column if field]
+    if "-1" in known and all(field == "-1" or field.isdecimal() for field in known):
+        notes.append(f"'{title}': {known.count('-1')} labels -1 are read as unknown")
+        column = ["" if field == "-1" else field for field in column]
+    return column
+
+
+def _parts(columns, notes):
+    """The column that is a division, taken out of columns, as parts; or none."""
+    for title in list(columns):
+        said = [folders.part_of(field) for field in columns[title]]
+        known = [pair for pair, field in zip(said, columns[title]) if field]
+        parts = {pair[1] for pair in known if pair and not pair[0]}
+        whole = known and all(pair and not pair[0] for pair in known)
+        if whole and (len(parts) > 1 or title.casefold() in PART_COLUMNS):
+            del columns[title]
+            found = [pair[1] if pair else "train" for pair in said]
+            return _told(found, f"column '{title}'", notes) if len(parts) > 1 else []
+    return []
+
+
+def _parts_of_paths(inner, notes):
+    found = folders.division(inner)
+    return _told([part or "train" for part in found.parts], "its paths", notes) if found else []
+
+
+def _told(parts, where, notes):
+    counts = ", ".join(f"{count} {part}" for part, count in Counter(parts).items())
+    notes.append(f"a division that is already there (in {where}) is used: {counts}")
+    return parts
+
+
+def _ordered(titles, rows, header, notes):
+    order = coarse_to_fine(rows)
+    if order == sorted(order):
+        return titles, rows
+    titles = [titles[k] for k in order]
+    if header:
+        notes.warn(
+            f"the columns are nested in another order, so levels are {titles}, coarse to fine"
+        )
+    else:
+        notes.append(f"columns are taken in the order {[k + 1 for k in order]}, coarse to fine")
+    return titles, [tuple(row[k] for k in order) for row in rows]
+
+
+# ---------------------------------------------------------------- names in a second file
+
+
+def _named(path, titles, rows, names, notes):
+    """Titles and rows with the names of labels that are numbers, if a second file has them."""
+    numbers = {field for row in rows for field in row if field}
+    if not names and not (numbers and all(field.isdecimal() for field in numbers)):
+        return titles, rows
+    for other in [Path(names)] if names else _beside(path):
+        found = _names_of(other, rows, notes)
+        if found:
+            notes.append(f"names of classes are those of {other.name}: {', '.join(found)}")
+            maps = list(found.values())
+            rows = [tuple(m.get(f, "") for m, f in zip(maps, row)) for row in rows]
+            said = ["" if re.fullmatch(r"level \d+", title) else title for title in found]
+            return [s or t for s, t in zip(said, titles)], rows
+    if names:
+        raise ValueError(
+            f"{names} does not name the numbers of {path}: it needs a column of numbers with every "
+            f"number of each level and, beside it, a column of names, all different"
+        )
+    return titles, rows
+
+
+def _beside(path):
+    files = sorted(p for p in path.parent.iterdir() if p.suffix.lower() in (*TEXT_FILES, ".names"))
+    return [p for p in files if p.stem.casefold() in NAMES_FILES and p != path]
+
+
+def _names_of(path, rows, notes):
+    """{title: {number: name}} for each level; empty if the file does not fit."""
+    try:
+        header, body = _numbered_names(path, notes)
+    except (ValueError, OSError):
+        return {}
+    columns = list(zip(*body))
+    fitting = _columns_of_numbers(columns, rows)
+    if not fitting:
+        return {}
+    texts = [_texts(columns, k) for k in fitting[0]]
+    titles = [_title(header, k) or f"level {number}" for number, k in enumerate(texts, 1)]
+    if len(fitting) > 1:
+        notes.warn(
+            f"the numbers fit several columns of {path.name}; names are taken from {some(titles)}: "
+            "make a file with those alone if that is wrong"
+        )
+    maps = [dict(zip(columns[k], map(spelled, columns[t]))) for k, t in zip(fitting[0], texts)]
+    return dict(zip(titles, maps))
+
+
+def _columns_of_numbers(columns, rows):
+    """The columns of numbers, one for each level, that have all rows; those of fewest first."""
+    whole = [k for k, column in enumerate(columns) if all(map(str.isdecimal, column))]
+    whole = [k for k in whole if _texts(columns, k) is not None]
+    whole.sort(key=lambda k: len(set(columns[k])))
+    levels = [set(level) - {""} for level in zip(*rows)]
+    wanted = {row for row in rows if all(row)}
+    return [
+        chosen
+        for chosen in permutations(whole, len(levels))
+        if all(level <= set(columns[k]) for level, k in zip(levels, chosen))
+        and wanted <= set(zip(*(columns[k] for k in chosen)))
+    ]
+
+
+def _numbered_names(path, notes):
+    """Header and rows of a file of names: a table, "3 name" lines, or a name a line, from 0."""
+    lines = [line.strip() for line in _text(path, notes).splitlines() if line.strip()]
+    pairs = [re.fullmatch(r"(\d+)\s*[\s:=]\s*([^,;|\t]+)", line) for line in lines]
+    if lines and all(pairs):
+        return [], [list(pair.groups()) for pair in pairs]
+    if not re.search(r"[,;|\t]", "".join(lines)):
+        return [], [[str(k), line] for k, line in enumerate(lines)]
+    table = cells(path, notes)
+    return ([], table) if any(map(str.isdecimal, table[0])) else (table[0], table[1:])
+
+
+def _texts(columns, numbers):
+    """The column of names that belong one to one to a column of numbers: the nearest one."""
+    for k in sorted(range(len(columns)), key=lambda k: (abs(k - numbers), k > numbers)):
+        pairs = set(zip(columns[numbers], columns[k]))
+        one_to_one = len({n for n, _ in pairs}) == len(pairs) == len({t for _, t in pairs})
+        if one_to_one and not all(map(str.isdecimal, columns[k])):
+            return k
+    return None
+
+
+def _title(header, k):
+    return re.sub(r"\s*\(.*?\)", "", spelled(header[k])) if header else ""
+
+
+# ---------------------------------------------------------------- where the files are
+
+
+def locate(base, names, notes):
+    """Paths of files as a table names them, and the folders that stand in their names.
+
+    Backslashes, the case and accents of another system, paths of another machine and a folder of
+    pictures beside the table are understood; what is not found keeps its name.
+    """
+    _listing.cache_clear()
+    names = [name if os.path.isfile(base / name) else name.replace("\\", "/") for name in names]
+    start, drop = _start(base, names)
+    if start != base or drop:
+        lost = "/".join(PurePosixPath(names[0]).parts[:drop])
+        notes.append(
+            f"files of the table are looked for in {start}" + (f" without '{lost}'" if lost else "")
+        )
+    inner = [PurePosixPath(name).parts[drop:] for name in names]
+    paths = [find_file(start, parts) or start / Path(*parts) for parts in inner]
+    return paths, [parts[:-1] for parts in inner]
+
+
+def _start(base, names):
+    """The folder, and how many leading folders to drop, by which most files are found."""
+    tried = names[:: max(len(names) // 100, 1)]
+    parts = [PurePosixPath(name).parts for name in tried]
+    same = len(os.path.commonprefix([p[:-1] for p in parts]))
+    near = [base, *sorted(p for p in base.iterdir() if p.is_dir()), base.parent]
+    for start in near[: 1 + 200]:
+        for drop in range(same + 1 if start == base else 1):
+            if sum(find_file(start, p[drop:]) is not None for p in parts) > len(parts) / 2:
+                return start, drop
+    return base, 0
+
+
+def find_file(base, parts):
+    """The file at a path below base, in the case and accents of another system too; or None."""
+    path = Path(base, *parts)
+    if os.path.isfile(path):
+        return path
+    folder = Path(base)
+    for part in parts:
+        if not os.path.exists(folder / part):
+            alike = _listing(str(folder)).get(printed(part).casefold(), [])
+            if len(alike) != 1:
+                return None
+            part = alike[0]
+        folder = folder / part
+    return folder if os.path.isfile(folder) else None
+
+
+@cache
+def _listing(folder):
+    """Names in a folder by their look, and by their look without the ending."""
+    alike = defaultdict(list)
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            alike[printed(name).casefold()].append(name)
+            if names_a_file(name):
+                alike[printed(name.rsplit(".", 1)[0]).casefold()].append(name)
+    return alike
+
+
+# ---------------------------------------------------------------- a table of parents
+
+
+def is_parents(path):
+    """Whether the header of a table is class, parent, ..."""
+    head = path.read_bytes()[:200].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
+    return bool(re.match(rb'(sep=.\s+)?"?class"?\s*[;,|\t]\s*"?parent\b', head, re.IGNORECASE))
+
+
+def read_parents(path, notes):
+    """{class: path of names from the top to it} of a table class, parent[, grandparent, ...].
+
+    Parents may stand as classes in other rows, so two columns say any number of levels.
+
+    Raises:
+        ValueError: a class with two parents, or one that is above itself; each is named.
+    """
+    rows = cells(path, notes)
+    rows = [[_labels([f], "", [])[0] for f in row] for row in rows]
+    if [field.casefold() for field in rows[0][:2]] == ["class", "parent"]:
+        rows = rows[1:]
+    above = defaultdict(set)
+    for row in rows:
+        chain = [field for field in row if field]
+        for child, parent in zip(chain, chain[1:]):
+            above[child] |= {parent} - {child}
+    several = {child: sorted(parents) for child, parents in above.items() if len(parents) > 1}
+    if several:
+        child, parents = next(iter(several.items()))
+        raise ValueError(
+            f"{path}: {len(several)} classes have several parents ({some(several)}), e.g. "
+            f"'{child}' lies in {some(parents)}: it must be a tree: keep one row of each"
+        )
+    parent = {child: next(iter(parents)) for child, parents in above.items() if parents}
+    classes = {field for row in rows for field in row if field}
+    return {name: _to_the_top(path, name, parent) for name in classes}
+
+
+def _to_the_top(path, name, parent):
+    chain = [name]
+    while chain[-1] in parent:
+        if parent[chain[-1]] in chain:
+            raise ValueError(f"{path}: '{name}' is above itself: {' < '.join(chain)}: remove a row")
+        chain.append(parent[chain[-1]])
+    return tuple(reversed(chain))

@@ -1,0 +1,491 @@
+"""Tables as spreadsheets, pandas, R and hand-made lists write them."""
+
+import os
+import unicodedata
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hmlc_core.data import own
+
+GROCERY = Path(os.environ.get("HMLC_DATA", "/nowhere")) / "GroceryStoreDataset"
+NAMES = [f"{k}.png" for k in range(6)]
+COARSE, FINE = list("aaabbb"), list("pqpxyx")
+
+
+@pytest.fixture
+def here(tmp_path):
+    """Six different pictures, 0.png to 5.png, and the same in in/."""
+    rng = np.random.default_rng(0)
+    for name in NAMES:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        for place in (tmp_path / name, tmp_path / "in" / name):
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(place)
+    return tmp_path
+
+
+def quietly(path, **how):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return own.read(path, size=8, **how)
+
+
+def names_of(dataset):
+    """Of each sample its class names, None where unknown."""
+    rows = []
+    for labels in dataset.labels:
+        rows.append(
+            tuple(names[k] if k >= 0 else None for names, k in zip(dataset.class_names, labels))
+        )
+    return rows
+
+
+def read(here, text, encoding="utf-8", **how):
+    (here / "t.csv").write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    return quietly(here / "t.csv", **how)[0]
+
+
+def plain(delimiter=",", header="file,kind,sort", end="\n"):
+    rows = [header.replace(",", delimiter)] if header else []
+    return end.join([*rows, *map(delimiter.join, zip(NAMES, COARSE, FINE))]) + end
+
+
+EXPECTED = list(zip(COARSE, FINE))
+
+
+def before(text):
+    """The table with something before each of its file names."""
+    return plain().replace("\n", f"\n{text}").removesuffix(text)
+
+
+FORMS = {
+    "semicolon": plain(";"),
+    "tab": plain("\t"),
+    "bar": plain("|"),
+    "windows": plain(end="\r\n"),
+    "old mac": plain(end="\r"),
+    "blanks": plain(", "),
+    "bom": "\ufeff" + plain(),
+    "excel's first line": "sep=;\n" + plain(";"),
+    "quotes": "".join(f'"{line}"\n' for line in plain('","').splitlines()),
+    "no header": plain(header=""),
+    "no header, semicolons": plain(";", header=""),
+    "list of words": plain(" ", header=""),
+    "empty rows": plain().replace("\n", "\n\n,,\n"),
+    "empty columns": plain().replace("\n", ",,\n"),
+    "spaces": plain().replace(",a,", ", a ,").replace("kind", " kind "),
+    "backslashes": before("in\\"),
+    "another machine": before("C:\\Users\\me\\in\\"),
+    "absolute": before("/home/other/data/"),
+    "capitals": plain().replace("png", "PNG"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_table_in_other_forms(here, form):
+    dataset = read(here, FORMS[form])
+    assert names_of(dataset) == EXPECTED
+    assert dataset.level_names == (
+        ["level 1", "level 2"] if "no header" in form or "list" in form else ["kind", "sort"]
+    )
+    assert len({image.tobytes() for image in dataset.images}) == 6
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"]
+)
+def test_encodings(here, encoding):
+    text = plain().replace("a\n", "a\n").replace(",a,", ",Löwe,").replace(",b,", ",Bär,")
+    (here / "t.csv").write_bytes(text.encode(encoding))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = own.read(here / "t.csv", size=8)[0]
+    assert dataset.class_names[0] == ["Bär", "Löwe"]
+    assert [str(w.message)[:25] for w in caught] == (
+        ["t.csv is not in UTF-8 and "] * 0 if "utf" in encoding else ["t.csv is not in UTF-8 and"]
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04 a workbook",
+        b"\xd0\xcf\x11\xe0 an old one",
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\2",
+        b"a,b\n\0\0\1c,d",
+    ],
+)
+def test_what_is_no_text_is_refused(here, content):
+    (here / "t.csv").write_bytes(content)
+    with pytest.raises(ValueError, match="save it as csv|no text in UTF-8"):
+        own.read(here / "t.csv")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"index_label": "id"},
+        {"sep": ";"},
+        {"header": False},
+        {"index": False},
+        {"sep": "\t", "encoding": "utf-16"},
+    ],
+)
+def test_what_pandas_writes(here, how):
+    frame = pd.DataFrame({"file": NAMES, "kind": [1, 1, 2, 2, None, 2], "sort": list("ppqqqq")})
+    frame.to_csv(here / "t.csv", **how)
+    dataset = quietly(here / "t.csv")[0]
+    assert dataset.class_names[0] == ["1", "2"] and dataset.labels[:, 0].tolist() == [
+        0,
+        0,
+        1,
+        1,
+        -1,
+        1,
+    ]
+
+
+def test_what_r_writes(here):
+    rows = [
+        f'"{k + 1}" "{name}" "{a}" "{b}"' for k, (name, a, b) in enumerate(zip(NAMES, COARSE, FINE))
+    ]
+    assert names_of(read(here, '"file" "kind" "sort"\n' + "\n".join(rows))) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "word", ["nan", "NaN", "NA", "n/a", "N/A", "None", "none", "null", "NULL", "<NA>", "#N/A", ""]
+)
+def test_words_for_nothing(here, word):
+    dataset = read(here, f"file,kind,sort\n0.png,a,p\n1.png,a,{word}\n2.png,{word},p\n3.png,b,q\n")
+    assert names_of(dataset) == [("a", "p"), ("a", None), (None, "p"), ("b", "q")]
+    assert not word or any(word in note and "unknown" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    "fields, classes",
+    [
+        ("1 1.0 2 2.0", ["1", "2"]),
+        ("3.00 3 10 10,0", ["3", "10"]),
+        ("-1 0 1 1.0", ["0", "1"]),
+        ("1.0 1.5 2.0 1.5", ["1.0", "1.5", "2.0"]),
+        ("10 9 2 100", ["2", "9", "10", "100"]),
+        ("v1.0 v1 x y", ["v1", "v1.0", "x", "y"]),
+    ],
+)
+def test_numbers_as_names(here, fields, classes):
+    rows = [f"{name};{field}" for name, field in zip(NAMES, fields.split())]
+    assert read(here, "file;kind\n" + "\n".join(rows)).class_names == [classes]
+
+
+def test_columns_in_any_order_and_those_that_are_asked_for(here):
+    rows = [
+        f"{a},{k},{name},{b},{name}.mask.png,note {k},{'train' if k < 4 else 'test'}"
+        for k, (name, a, b) in enumerate(zip(NAMES, COARSE, FINE))
+    ]
+    text = "kind,row,image,sort,mask,remark,split\n" + "\n".join(rows)
+    dataset = read(here, text, levels=["Kind", "sort"])
+    assert names_of(dataset) == EXPECTED and dataset.parts.tolist() == ["train"] * 4 + ["test"] * 2
+    assert read(here, text).level_names == ["kind", "sort", "remark"]
+    with pytest.raises(ValueError, match=r"no column order: its columns are \['kind', 'row'"):
+        own.read(here / "t.csv", levels=["kind", "order"])
+
+
+@pytest.mark.parametrize(
+    "title, parts",
+    [
+        ("split", "train train val val test test"),
+        ("x", "Training TRAIN Validation dev Testing test"),
+        ("usage", "train  valid validation test test_set"),
+    ],
+)
+def test_a_column_that_is_a_division(here, title, parts):
+    rows = [",".join(row) for row in zip(NAMES, COARSE, parts.split(" "))]
+    dataset = read(here, f"file,kind,{title}\n" + "\n".join(rows))
+    assert dataset.level_names == ["kind"] and any(
+        "already there" in note for note in dataset.notes
+    )
+    assert dataset.parts.tolist() == ["train"] * 2 + ["validation"] * 2 + ["test"] * 2
+
+
+def test_a_division_in_the_paths(here):
+    for part, k in (("Train", 0), ("Train", 1), ("Train", 2), ("Test", 3), ("Test", 4)):
+        (here / part).mkdir(exist_ok=True)
+        os.rename(here / NAMES[k], here / part / NAMES[k])
+    text = "".join(f"{'Test' if k > 2 else 'Train'}/{k}.png,{COARSE[k]}\n" for k in range(5))
+    assert read(here, text).parts.tolist() == ["train"] * 3 + ["test"] * 2
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("file,kind\n0.png,a,b,c\n", "row 2 with another number of fields, 4"),
+        ("kind\na\n", "at least one level"),
+        ("file,kind,kind\n0.png,a,b\n", "must differ"),
+        ("0.png\n1.png\n", "at least one level"),
+        ("file,sort\n0.png,\n1.png,NA\n", "level 'sort' has no label at all"),
+    ],
+)
+def test_tables_that_are_none(here, text, message):
+    with pytest.raises(ValueError, match=message):
+        read(here, text)
+
+
+def test_files_in_accents_and_folders_of_another_system(here):
+    (here / "fotos" / unicodedata.normalize("NFD", "Bär")).mkdir(parents=True)
+    os.rename(here / "0.png", here / "fotos" / unicodedata.normalize("NFD", "Bär") / "IMG.PNG")
+    assert len(read(here, "file,kind\nfotos/B\u00e4r/img.png,x\n1.png,y\n2,y\n")) == 3
+    for k in range(1, 6):
+        os.remove(here / NAMES[k])
+        os.remove(here / "in" / NAMES[k])
+        os.rename(here / "in" / "0.png", here / "in" / NAMES[k]) if k == 1 else None
+    dataset, _, broken = own.read(here / "t.csv", size=8)
+    assert len(dataset) == 1 and len(broken) == 2
+
+
+# ---------------------------------------------------------------- hierarchy
+
+
+def as_folder(root, rows):
+    for k, row in enumerate(rows):
+        place = Path(root, *filter(None, row))
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
+            place / f"{k}.png"
+        )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("pets", "other"), ("wild", "other"), ("wild", "fox")] * 2,
+        [("a", "x", "1"), ("a", "y", "1"), ("b", "x", "1")] * 2,
+        [("fruit", "apple", "gala"), ("fruit", "kiwi", ""), ("milk", "", "")] * 2,
+    ],
+)
+def test_a_table_means_what_a_folder_means(here, rows):
+    as_folder(here / "tree", rows)
+    files = sorted((here / "tree").rglob("*.png"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folder = own.read(here / "tree", size=8)[0]
+        text = "".join(
+            f"{path.relative_to(here)},{','.join(rows[int(path.stem)])}\n" for path in files
+        )
+        (here / "t.csv").write_text("file," + ",".join("abc"[: len(rows[0])]) + "\n" + text)
+        table = own.read(here / "t.csv", size=8)[0]
+        both = [own.read(here / place, size=8, ends="unknown")[0] for place in ("t.csv", "tree")]
+    for one, other in zip(*(dataset.labels.T for dataset in both)):
+        assert ((one < 0) == (other < 0)).all() and len(set(zip(one, other))) == len(
+            set(one)
+        ) == len(set(other))
+    assert (folder.images == table.images).all() and folder.class_counts == table.class_counts
+    for one, other in zip(folder.labels.T, table.labels.T):
+        assert len(set(zip(one, other))) == len(set(one)) == len(set(other))
+    assert all(len(set(names)) == len(names) for names in table.class_names)
+
+
+def test_one_name_under_several_parents_is_said(here):
+    text = "file,make,colour\n0.png,ford,red\n1.png,audi,red\n2.png,audi,blue\n3.png,ford,red\n"
+    (here / "t.csv").write_text(text)
+    with pytest.warns(
+        UserWarning,
+        match="1 names stand under several parents, e.g. audi/red, ford/red.*tree=False",
+    ):
+        dataset = own.read(here / "t.csv", size=8)[0]
+    assert dataset.class_names[1] == ["audi/red", "blue", "ford/red"]
+    factors = quietly(here / "t.csv", tree=False)[0]
+    assert factors.class_names == [["audi", "ford"], ["blue", "red"]]
+    assert any(
+        "no tree: 1 classes of level 'colour' have several parents (red)" in note
+        for note in factors.notes
+    )
+    assert own.check(factors)["several parents"].tolist() == [0, 1] and own.check(dataset)[
+        "several parents"
+    ].tolist() == [0, 0]
+
+
+def test_empty_fields_end_a_branch_or_are_unknown(here):
+    ends = "file,a,b\n0.png,x,p\n1.png,x,\n2.png,y,\n3.png,y,\n"
+    assert names_of(read(here, ends)) == [("x", "p"), ("x", None), ("y", "y"), ("y", "y")]
+    assert names_of(read(here, ends, ends="unknown"))[2:] == [("y", None), ("y", None)]
+    gaps = ends + "4.png,,p\n5.png,,q\n"
+    assert names_of(read(here, gaps)) == [
+        ("x", "p"),
+        ("x", None),
+        ("y", None),
+        ("y", None),
+        ("x", "p"),
+        (None, "q"),
+    ][:4] + [(None, "p"), (None, "q")]
+
+
+def test_columns_from_fine_to_coarse(here):
+    rows = [
+        f"{name},{fine},{coarse}" for name, coarse, fine in zip(NAMES * 2, COARSE * 2, FINE * 2)
+    ]
+    assert names_of(read(here, "\n".join(rows))) == EXPECTED * 2
+    (here / "t.csv").write_text("file,sort,kind\n" + "\n".join(rows))
+    with pytest.warns(UserWarning, match=r"levels are \['kind', 'sort'\], coarse to fine"):
+        assert names_of(own.read(here / "t.csv", size=8)[0]) == EXPECTED * 2
+    with pytest.warns(UserWarning, match="several parents"):
+        assert own.read(here / "t.csv", size=8, levels=["sort", "kind"])[0].level_names == [
+            "sort",
+            "kind",
+        ]
+
+
+# ---------------------------------------------------------------- a second file
+
+LIST = "0.png, 0, 0\n1.png, 1, 0\n2.png, 0, 0\n3.png, 2, 1\n4.png, 2, 1\n5.png, 1, 0\n"
+NAMED = [("a", "p"), ("a", "q"), ("a", "p"), ("b", "r"), ("b", "r"), ("a", "q")]
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        (
+            "classes.csv",
+            "Fine (str),Fine ID (int),Group (str),Group ID (int),Picture\n"
+            "p,0,a,0,/x/p.jpg\nq,1,a,0,/x/q.jpg\nr,2,b,1,/x/r.jpg\ns,3,b,1,/x/s.jpg\n",
+        ),
+        ("labels.tsv", "0\tp\t0\ta\n1\tq\t0\ta\n2\tr\t1\tb\n"),
+        ("Names.txt", "group;gid;id;name\na;0;0;p\na;0;1;q\nb;1;2;r\n"),
+    ],
+)
+def test_names_in_a_second_file(here, name, text):
+    (here / name).write_text(text)
+    (here / "list.txt").write_text(LIST)
+    dataset = quietly(here / "list.txt")[0]
+    assert names_of(dataset) == NAMED and any(name in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat\nbig dog\nfish\n",
+        "0 cat\n1 big dog\n2 fish\n",
+        "id,name\n2,fish\n1,big dog\n0,cat\n",
+        "0: cat\n1: big dog\n2: fish",
+    ],
+)
+def test_names_of_one_level(here, text):
+    (here / "names.txt").write_text(text)
+    (here / "list.txt").write_text("0.png 1\n1.png 2\n2.png 0\n3.png 1\n")
+    assert names_of(quietly(here / "list.txt")[0]) == [
+        ("big dog",),
+        ("fish",),
+        ("cat",),
+        ("big dog",),
+    ]
+    os.rename(here / "names.txt", here / "other.txt")
+    assert quietly(here / "list.txt")[0].class_names == [["0", "1", "2"]]
+    assert quietly(here / "list.txt", names=here / "other.txt")[0].class_names == [
+        ["big dog", "cat", "fish"]
+    ]
+    (here / "other.txt").write_text("cat\n")
+    with pytest.raises(ValueError, match="other.txt does not name the numbers of .*list.txt"):
+        own.read(here / "list.txt", names=here / "other.txt")
+
+
+def test_numbers_that_fit_several_columns_are_warned_of(here):
+    (here / "classes.csv").write_text("f,fid,g,gid\np,0,a,0\nq,1,a,0\nr,2,b,1\n")
+    (here / "list.txt").write_text("0.png 1\n1.png 0\n")
+    with pytest.warns(UserWarning, match="fit several columns of classes.csv.*taken from g"):
+        assert names_of(own.read(here / "list.txt", size=8)[0]) == [("b",), ("a",)]
+
+
+def test_columns_keep_their_order_where_nothing_speaks_for_another(here):
+    text = "file,sort,kind\n0.png,p,a\n1.png,q,a\n2.png,r,b\n"
+    with pytest.warns(UserWarning, match="1 names stand under several parents"):
+        read_with_warnings = own.read(_written(here, text), size=8)[0]
+    assert read_with_warnings.level_names == ["sort", "kind"]
+
+
+def _written(here, text):
+    (here / "t.csv").write_text(text)
+    return here / "t.csv"
+
+
+PARENTS = {
+    "two columns": "class,parent\ncat,pet\ndog,pet\npet,animal\noak,plant\n",
+    "three columns": "Class;Parent;Grandparent\ncat;pet;animal\nDog;pet;animal\noak;plant;\n",
+    "Excel": "\ufeffclass;parent\r\ncat;pet\r\ndog;pet\r\npet;animal\r\noak;plant\r\nplant;\r\n",
+}
+
+
+@pytest.mark.parametrize("form", PARENTS)
+@pytest.mark.parametrize("place", ["inside", "beside", "given"])
+def test_a_table_of_parents_makes_the_hierarchy(tmp_path, form, place):
+    as_folder(tmp_path / "flat", [("cat",), ("dog",), ("oak",)] * 3)
+    folder = {"inside": tmp_path / "flat", "beside": tmp_path, "given": tmp_path / "else"}[place]
+    folder.mkdir(exist_ok=True)
+    (folder / "tree.csv").write_text(PARENTS[form])
+    given = {"parents": folder / "tree.csv"} if place == "given" else {}
+    dataset = quietly(tmp_path / "flat", **given)[0]
+    fine = [name.casefold() for name in dataset.class_names[2]]
+    assert dataset.class_names[:2] == [["animal", "plant"], ["oak", "pet"]] and fine == [
+        "cat",
+        "dog",
+        "oak",
+    ]
+    unknown = quietly(tmp_path / "flat", ends="unknown", **given)[0]
+    assert unknown.class_counts == [2, 2, 2] and (unknown.labels[:, 2] < 0).sum() == 3
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("class,parent\ncat,pet\ndog,pet\n", "no row for 1 classes of .*oak"),
+        ("class,parent\ncat,a\ndog,b\ncat,b\noak,a\n", "1 classes have several parents .cat."),
+        ("class,parent\ncat,dog\ndog,cat\noak,x\n", "above itself"),
+    ],
+)
+def test_tables_of_parents_that_are_no_tree(tmp_path, text, message):
+    as_folder(tmp_path, [("cat",), ("dog",), ("oak",)] * 3)
+    (tmp_path / "tree.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        own.read(tmp_path)
+
+
+def test_a_csv_with_one_level_takes_a_table_of_parents(here):
+    (here / "tree.csv").write_text("class,parent\np,a\nq,a\nx,b\ny,b\n")
+    text = plain(header="").replace(",a,", ",").replace(",b,", ",")
+    assert names_of(read(here, text)) == EXPECTED
+
+
+@pytest.mark.skipif(not GROCERY.exists(), reason="HMLC_DATA has no GroceryStoreDataset")
+@pytest.mark.parametrize(
+    "form, counts",
+    [
+        ("", [3, 44, 82]),
+        ("dataset", [3, 44, 82]),
+        ("dataset/train", [3, 43, 81]),
+        ("dataset/train/Fruit", [19, 28]),
+        ("dataset/train.txt", [43, 81]),
+        ("csv", [43, 81]),
+    ],
+)
+def test_grocery_in_all_the_forms_in_which_it_lies_there(tmp_path, form, counts):
+    path = GROCERY / form
+    if form == "csv":
+        lines = (GROCERY / "dataset" / "train.txt").read_text().splitlines()
+        path = tmp_path / "t.csv"
+        path.write_text(
+            "path,kind,item\n" + "\n".join(f"{GROCERY / 'dataset'}/{line}" for line in lines)
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset, groups, broken = own.read(path, size=16)
+        train, test = own.divide(dataset, groups)
+    assert dataset.class_counts == counts and not broken
+    assert not {image.tobytes() for image in train.images} & {
+        image.tobytes() for image in test.images
+    }
+    assert len(test) == {"": 2485, "dataset": 2485}.get(form, len(test)) and len(train) + len(
+        test
+    ) == len(dataset)
