@@ -1,0 +1,393 @@
+"""Stored features: computed once, resumed, kept apart by what they depend on, trained on like
+pictures."""
+
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hmlc_core import distributed, files, models, pretrained, runs, views
+from hmlc_core.data.dataset import HierarchicalDataset
+from hmlc_core.settings import Settings, preset
+
+CPU = torch.device("cpu")
+TINY = Settings(
+    pretrained="tiny", encoder="adapter", stored_views=3, augmentation="photograph", dim=8,
+    epochs=3, batch_size=16,
+)  # fmt: skip
+LOOK = {"size": torch.Size((8, 8)), "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
+
+
+class Net(nn.Module):
+    """Pictures [B, 3, 8, 8] -> features [B, 12]; counts pictures, and can be interrupted."""
+
+    def __init__(self, seed=0, stop_after=None):
+        super().__init__()
+        weight = torch.randn(12, 192, generator=torch.Generator().manual_seed(seed)) / 14
+        self.register_buffer("weight", weight)
+        self.seen, self.stop_after = 0, stop_after
+
+    def forward(self, x):
+        assert x.shape[1:] == (3, 8, 8)
+        if self.stop_after is not None and self.seen + len(x) > self.stop_after:
+            raise KeyboardInterrupt
+        self.seen += len(x)
+        return F.linear(x.flatten(1), self.weight)
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Put a net in the place of timm's."""
+    monkeypatch.setattr(pretrained, "version", lambda name: "0")
+    monkeypatch.setattr(pretrained, "SAVE_EVERY", 20)
+    monkeypatch.setattr(pretrained, "CHUNK", 7)
+
+    def use(net):
+        monkeypatch.setattr(pretrained, "build", lambda name: (net, LOOK))
+        return net
+
+    return use
+
+
+@pytest.fixture
+def net(use):
+    return use(Net())
+
+
+def pictures(channels=3, split="train", seed=0, n=48):
+    """Six classes in three, told by the colour of a picture and by its upper half."""
+    rng = np.random.default_rng(seed)
+    fine = np.arange(n) % 6
+    images = rng.integers(90, 110, (n, 10, 10, channels))
+    images[..., 0] += 20 * (fine // 2)[:, None, None]
+    images[:, :5, :, channels - 1] += 40 * (fine % 2)[:, None, None]
+    names = [list("abc"), list("uvwxyz")]
+    labels = np.stack([fine // 2, fine], 1)
+    return HierarchicalDataset(images.astype(np.uint8), labels, ["top", "low"], names, split)
+
+
+def clean(dataset, settings=TINY):
+    return torch.cat(list(pretrained.StoredViews.clean(dataset, settings, CPU, size=17)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_clean_features_are_those_of_the_net_on_the_normalised_picture(net, channels):
+    data = pictures(channels)
+    x = torch.from_numpy(data.images).permute(0, 3, 1, 2).double() / 255
+    x = F.interpolate(x, (8, 8), mode="bilinear", antialias=True).expand(-1, 3, -1, -1)
+    mean, std = (torch.tensor(LOOK[k]).double()[:, None, None] for k in ("mean", "std"))
+    expected = ((x - mean) / std).flatten(1) @ net.weight.double().T
+    torch.testing.assert_close(clean(data).double(), expected, rtol=1e-3, atol=2e-3)
+
+
+def test_kept_views_are_augmented_pictures_and_differ(net):
+    data = pictures()
+    whole = pretrained.features(data, TINY, CPU, range(4))
+    augment, numbers = views.AUGMENTATIONS["photograph"]
+    draws = torch.rand(numbers, 48, generator=torch.Generator().manual_seed(2))
+    x = augment(views.to_float(torch.from_numpy(data.images)), draws)
+    expected = net(pretrained._inputs(x, **LOOK))
+    torch.testing.assert_close(torch.from_numpy(whole[2]).float(), expected, rtol=1e-2, atol=5e-3)
+    assert len({x.tobytes() for x in whole}) == 4
+
+
+def test_a_batch_gets_two_different_views_of_its_own_pictures_all_pairs_alike(net):
+    data, settings = pictures(), replace(TINY, stored_views=4)
+    source = pretrained.StoredViews(data, settings, CPU)
+    stored = np.stack(pretrained.features(data, settings, CPU, range(1, 5)), 1).astype(np.float32)
+    batch, generator = torch.tensor([5, 5, 40, 0] * 500), torch.Generator().manual_seed(0)
+    found = source.views(batch, generator)
+    assert found.shape == (2000, 2, 12) and found.dtype == torch.float32
+    which = [
+        [np.flatnonzero((stored[i] == view).all(1)).item() for view in two]
+        for i, two in zip(batch.tolist(), found.numpy())
+    ]
+    pairs = Counter(map(tuple, which))
+    assert set(pairs) == {(a, b) for a in range(4) for b in range(4) if a != b}
+    assert min(pairs.values()) > 110 and max(pairs.values()) < 230  # 167 expected
+    again = source.views(batch, torch.Generator().manual_seed(0))
+    assert torch.equal(found, again)
+
+
+def test_two_processes_take_the_views_that_one_would(net, monkeypatch):
+    source = pretrained.StoredViews(pictures(), TINY, CPU)
+    batch = torch.arange(20)
+    whole = source.views(batch, torch.Generator().manual_seed(3))
+    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        part = source.views(distributed.share(batch), torch.Generator().manual_seed(3))
+        assert torch.equal(part, whole.chunk(2)[rank])
+
+
+def test_two_processes_share_the_pass(use, monkeypatch):
+    data, expected = pictures(), None
+    use(Net())
+    expected = pretrained.features(data, TINY, CPU, [1])[0].tobytes()
+    (pretrained.folder_of(data, TINY, CPU) / "view-1.npy").unlink()
+    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    monkeypatch.setattr(distributed, "require_same", lambda *_: None)
+    seen = []
+    for rank in (1, 0):  # the first process joins the chunks, so it goes last here
+        net = use(Net())
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(distributed, "barrier", lambda: None)
+        if rank:
+            with pytest.raises(ValueError, match="unreadable"):  # not joined yet
+                pretrained.features(data, TINY, CPU, [1])
+        else:
+            assert pretrained.features(data, TINY, CPU, [1])[0].tobytes() == expected
+        seen.append(net.seen)
+    assert seen == [20, 28]
+
+
+def test_features_are_computed_once_for_the_same_pictures(net):
+    data = pictures()
+    pretrained.StoredViews(data, TINY, CPU)
+    clean(data)
+    assert net.seen == 4 * 48
+    relabelled = data.with_levels([1, 0], "other")
+    pretrained.StoredViews(relabelled, replace(TINY, epochs=9, temperature=1.0), CPU)
+    clean(relabelled)
+    assert net.seen == 4 * 48
+    pretrained.StoredViews(data, replace(TINY, stored_views=5), CPU)  # two more
+    assert net.seen == 6 * 48
+    clean(data, replace(TINY, augmentation="crop_flip_jitter"))
+    assert net.seen == 6 * 48
+    pretrained.StoredViews(data, replace(TINY, augmentation="crop_flip_jitter"), CPU)
+    assert net.seen == 9 * 48
+    clean(pictures(seed=1))
+    assert net.seen == 10 * 48
+
+
+def test_other_weights_versions_and_augmenting_code_have_other_features(use, monkeypatch):
+    data = pictures()
+    folders = []
+
+    def look():
+        folders.append(pretrained.folder_of(data, TINY, CPU).name)
+
+    use(Net())
+    look()
+    use(Net(seed=1))
+    look()
+    monkeypatch.setattr(pretrained, "version", lambda name: "1")
+    look()
+
+    def darker(x, places, padding_mode):
+        return x * 0.5
+
+    darker.__module__ = "hmlc_core.views"
+    monkeypatch.setattr(views, "warp", darker)
+    pretrained._code_of.cache_clear()  # kept while a process runs
+    look()
+    monkeypatch.setitem(
+        views.AUGMENTATIONS, "photograph", (views.AUGMENTATIONS["crop_flip_jitter"][0], 9)
+    )
+    look()
+    pretrained._code_of.cache_clear()
+    assert len(set(folders)) == 5
+
+
+def test_an_interrupted_pass_goes_on_and_gives_the_same_bits(use):
+    data = pictures()
+    use(Net())
+    expected = [x.tobytes() for x in pretrained.features(data, TINY, CPU, range(3))]
+    for path in files.DATA.rglob("view-*.npy"):
+        path.unlink()
+    use(Net(stop_after=75))
+    with pytest.raises(KeyboardInterrupt):
+        pretrained.features(data, TINY, CPU, range(3))
+    net = use(Net())
+    found = [x.tobytes() for x in pretrained.features(data, TINY, CPU, range(3))]
+    assert found == expected
+    assert net.seen == 3 * 48 - 48 - 20  # one whole view and a chunk of 20 were there
+    assert not list(files.DATA.rglob("*-from-*"))
+    about = json.loads(next(files.DATA.rglob("about.json")).read_text())
+    assert about["pretrained"] == "tiny" and about["split"] == "train"
+
+
+def test_the_adapter_standardises_by_the_clean_features_of_the_training_set(net):
+    data = pictures()
+    x = clean(data).double()
+    for encoder in ("adapter", "untouched"):
+        settings = replace(TINY, encoder=encoder)
+        model = runs.new_model(data, runs.methods.get("g_hmlc"), settings, 0, CPU)
+        mean, std = model.encoder.mean.double(), model.encoder.std.double()
+        torch.testing.assert_close(mean, x.mean(0), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(std, x.std(0, correction=0), rtol=1e-4, atol=1e-5)
+    features, _ = runs.encode(model, data, settings, CPU)
+    torch.testing.assert_close(
+        features.double(), (x - x.mean(0)) / x.std(0, correction=0), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_weights_of_an_adapter_do_not_depend_on_whether_the_net_was_built_before(use, monkeypatch):
+    data = pictures()
+    net = use(Net())
+
+    def build(name):
+        torch.rand(1000)  # as a net that draws its weights
+        return net, LOOK
+
+    first = runs.new_model(data, runs.methods.get("g_hmlc"), TINY, 0, CPU).state_dict()
+    monkeypatch.setattr(pretrained, "build", build)
+    second = runs.new_model(data, runs.methods.get("g_hmlc"), TINY, 0, CPU).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("method", ["cross_entropy", "a_hmlc", "hmce_released", "heads"])
+def test_methods_train_on_stored_features_as_on_pictures(net, method):
+    run = runs.pretrain(pictures(), method, TINY, progress=False)
+    assert net.seen == 4 * 48
+    assert run.history[-1]["loss"] < run.history[0]["loss"]
+    assert run.features("train").shape == (48, 512)
+    assert len(run.embeddings(pictures(n=30, split="test", seed=7))) == 30
+
+
+def test_a_run_on_stored_features_tells_classes_and_is_the_same_again(net):
+    data, settings = pictures(n=96), replace(TINY, epochs=6)
+    run = runs.pretrain(data, "g_hmlc", settings, progress=False)
+    rows = runs.linear_evaluation(run, pictures(n=60, split="test", seed=7))
+    assert [row["level"] for row in rows] == ["top", "low"] and rows[1]["value"] > 0.7
+    again = runs.pretrain(data, "g_hmlc", settings, progress=False, folder=files.DATA / "other")
+    assert torch.equal(run.embeddings("train"), again.embeddings("train"))
+    kept = runs.pretrain(data, "g_hmlc", settings, progress=False)
+    assert kept.config_hash == run.config_hash and kept.history == run.history
+
+
+def test_raw_is_a_run_whose_features_are_the_untouched_ones(net):
+    data, new = pictures(n=96), pictures(n=60, split="test", seed=7)
+    settings = replace(TINY, encoder="untouched", epochs=1)
+    run = runs.pretrain(data, "cross_entropy", settings, progress=False, label="raw")
+    x, y = clean(data, settings), torch.from_numpy(data.labels)
+    expected = [
+        runs.metrics.accuracy(
+            runs.metrics.linear_logits(x, y[:, level], clean(new), classes).argmax(1),
+            torch.from_numpy(new.labels)[:, level],
+        )
+        for level, classes in enumerate(data.class_counts)
+    ]
+    rows = runs.linear_evaluation(run, new)
+    assert [row["method"] for row in rows] == ["raw", "raw"]
+    assert [row["value"] for row in rows] == pytest.approx(expected, abs=0.04)
+
+
+def test_a_run_says_what_its_features_depend_on(use):
+    data = pictures()
+    configs = []
+    for seed in (0, 1):
+        use(Net(seed))
+        run = runs.pretrain(data, "shared", TINY, progress=False)
+        configs.append(json.loads((run.folder / "config.json").read_text()))
+    assert {k for k in configs[0] if configs[0][k] != configs[1][k]} == {"weights", "features"}
+    assert configs[0]["timm"] == "0" and configs[0]["pretrained"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    "change", [{"encoder": "small_cnn"}, {"pretrained": ""}, {"encoder": "resnet18"}]
+)
+def test_an_encoder_that_does_not_fit_is_an_error(net, change):
+    with pytest.raises(ValueError, match="does not go with"):
+        runs.pretrain(pictures(), "shared", replace(TINY, **change), progress=False)
+
+
+def test_bad_settings_and_data_are_errors(net, dataset):
+    with pytest.raises(ValueError, match="stored_views must be 2"):
+        pretrained.StoredViews(pictures(), replace(TINY, stored_views=1), CPU)
+    with pytest.raises(ValueError, match="fresh=False"):
+        clean(replace(pictures(), composer=object()))
+    path = pretrained.folder_of(pictures(), TINY, CPU, 0) / "view-0.npy"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x93NUMPY cut off")
+    with pytest.raises(ValueError, match="view-0.npy is unreadable .* delete it"):
+        clean(pictures())
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_features_that_float16_cannot_hold_are_an_error(use, value):
+    net = use(Net())
+    net.weight[0, 0] = value
+    with pytest.raises(ValueError, match="not finite or too large"):
+        clean(pictures())
+
+
+def test_maps_instead_of_pooled_features_are_an_error(net):
+    net.forward = lambda x: x
+    with pytest.raises(ValueError, match="not pooled features"):
+        clean(pictures())
+
+
+def test_without_timm_the_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    pretrained._build.cache_clear()
+    with pytest.raises(ImportError, match=r"timm.*pretrained"):
+        clean(pictures(), replace(TINY, pretrained="tf_efficientnet_lite0"))
+
+
+@pytest.fixture
+def timm():
+    pretrained._build.cache_clear()
+    yield pytest.importorskip("timm", reason="timm is an optional extra")
+    pretrained._build.cache_clear()
+
+
+def test_an_unknown_model_is_named_with_close_ones(timm):
+    with pytest.raises(ValueError, match="'tf_efficientnet_lit0'.*tf_efficientnet_lite0"):
+        pretrained.build("tf_efficientnet_lit0")
+
+
+def test_without_weights_there_is_an_error_never_a_random_net(timm, monkeypatch):
+    def no_network(name, pretrained, **_):
+        assert pretrained
+        raise OSError("no route to host\nlong text")
+
+    monkeypatch.setattr(timm, "create_model", no_network)
+    with pytest.raises(FileNotFoundError, match=r"no route to host\).*resnet10t.safetensors"):
+        pretrained.build("resnet10t")
+
+
+def test_weights_are_read_from_the_users_folder_and_checked(timm, monkeypatch, tmp_path):
+    from safetensors.torch import save_file
+
+    name, path = "test_efficientnet", tmp_path / "weights" / "test_efficientnet.safetensors"
+    path.parent.mkdir()
+    monkeypatch.setenv("HMLC_DATA", str(tmp_path))
+    torch.manual_seed(5)
+    state = timm.create_model(name, pretrained=False).state_dict()
+    save_file(state, path)
+    before = torch.get_rng_state()
+    net, look = pretrained.build(name)
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(net.conv_stem.weight, state["conv_stem.weight"])
+    assert not net.training and not any(p.requires_grad for p in net.parameters())
+    assert pretrained.build(name)[0] is net
+    images = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), np.uint8)
+    with torch.no_grad():
+        expected = net(pretrained._inputs(views.to_float(torch.from_numpy(images)), **look))
+    data = HierarchicalDataset(images, np.zeros((5, 1), int), ["class"], [["a"]])
+    found = clean(data, replace(TINY, pretrained=name))
+    torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
+
+    digest = pretrained._digest_of(net)
+    save_file(state | {"conv_stem.weight": state["conv_stem.weight"] + 1}, path)
+    assert pretrained._digest_of(pretrained.build(name)[0]) != digest
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cut off or does not fit test_efficientnet"):
+        pretrained.build(name)
+    save_file({"conv_stem.weight": torch.zeros(3, 3)}, path)
+    with pytest.raises(ValueError, match="cut off or does not fit"):
+        pretrained.build(name)
+
+
+def test_grocery_takes_the_pretrained_way():
+    settings = preset("cpu", "grocery")
+    assert settings.encoder in models.ON_STORED and settings.stored_views == 8
+    assert runs.source_of(settings) is pretrained.StoredViews
+    assert runs.source_of(preset("cpu")) is views.Pictures
