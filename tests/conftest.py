@@ -1,5 +1,8 @@
 """Everything a test writes goes to a folder of its own, never to data/ or figures/."""
+
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -7,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from hmlc_core import datasets, files
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "notebooks")]
+
+from hmlc_core import build_hierarchical_mnist, files
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +25,7 @@ def own_folders(tmp_path, monkeypatch):
 
 @pytest.fixture
 def digits():
-    """200 digit-like images and labels: class k is a block of brightness 100 + 10 k in the middle 20x20 pixels."""
+    """200 images and labels: class k is a block of brightness 100 + 10 k in the middle 20x20."""
     labels = np.arange(200) % 10
     images = np.zeros((200, 28, 28), np.uint8)
     images[:, 4:24, 4:24] = (100 + 10 * labels)[:, None, None]
@@ -28,7 +34,7 @@ def digits():
 
 @pytest.fixture
 def dataset(digits):
-    return datasets.build_hierarchical_mnist(*digits, n=96, canvas=24, seed=0)
+    return build_hierarchical_mnist(*digits, n=96, canvas=24, seed=0)
 
 
 @pytest.fixture
@@ -36,5 +42,7 @@ def batch():
     """Embeddings [12, 6] and labels [12, 2] (three coarse classes, six fine) in float64."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.arange(12) % 3
-    return (torch.randn(12, 6, generator=generator, dtype=torch.float64),
-            torch.stack([coarse, coarse + 3 * (torch.arange(12) // 6)], 1))
+    return (
+        torch.randn(12, 6, generator=generator, dtype=torch.float64),
+        torch.stack([coarse, coarse + 3 * (torch.arange(12) // 6)], 1),
+    )

@@ -1,5 +1,8 @@
-"""Two processes on one batch give one process's loss, gradients and runs (gloo, on the CPU)."""
-import dataclasses
+"""Two processes on one batch give one process's loss, gradients and runs (gloo, on the CPU).
+
+On CPUs each process has its own BatchNorm statistics, so these models have no BatchNorm.
+"""
+
 import os
 import subprocess
 import sys
@@ -9,179 +12,237 @@ import torch
 import torch.multiprocessing
 from torch import nn
 
-from hmlc_core import datasets, distributed, files, profiles, training
-from hmlc_core.training import METHODS, Model, pretrain
+from hmlc_core import (
+    METHODS,
+    Settings,
+    build_hierarchical_mnist,
+    distributed,
+    files,
+    models,
+    pretrain,
+    train,
+    views,
+)
+from hmlc_core.methods import Model
 
-TINY = dataclasses.replace(profiles.get("smoke"), dim=16, epochs=2, batch_size=32, optimizer="sgd", learning_rate=2e-4)
+PLAIN = torch.autocast("cpu", enabled=False)
+SETTINGS = Settings(
+    canvas=24, encoder="flat", dim=12, epochs=2, batch_size=32, head_batch_norm=False,
+    optimizer="sgd", learning_rate=1e-3,
+)  # fmt: skip
+
+
+class Flat(nn.Module):
+    """An encoder without BatchNorm."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.layer = nn.LazyLinear(20)
+        self.layer(torch.zeros(1, 24 * 24 * channels))
+
+    def forward(self, images):
+        return self.layer(images.flatten(1)).tanh()
 
 
 def start(number, count, port, folder, work, arguments):
-    os.environ.update(RANK=str(number), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(RANK=str(number), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1")
+    os.environ["MASTER_PORT"] = str(port)
     torch.set_num_threads(1)
     with distributed.group(minutes=1) as device:
         torch.save(work(device, *arguments), folder / f"{number}.pt")
 
 
-def together(work, folder, *arguments, count=2):
-    """Run work(device, *arguments) in `count` processes; what each returns."""
-    folder.mkdir(exist_ok=True)
+@pytest.fixture(scope="module")
+def images():
+    labels = torch.arange(200).numpy() % 10
+    digits = torch.zeros(200, 28, 28, dtype=torch.uint8).numpy()
+    digits[:, 4:24, 4:24] = (100 + 10 * labels)[:, None, None]
+    return build_hierarchical_mnist(digits, labels, n=96, canvas=24)
+
+
+@pytest.fixture(scope="module")
+def together(images, tmp_path_factory):
+    """What each of two processes returns from everything(); one start for all tests."""
+    folder = tmp_path_factory.mktemp("together")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "precision", lambda device: torch.float32)
+        patch.setitem(models.ENCODERS, "flat", (Flat, 20))
+        stopped(images, folder / "one, then two")
     port = 20000 + os.getpid() % 20000
-    torch.multiprocessing.spawn(start, (count, port, folder, work, arguments), count)
-    return [torch.load(folder / f"{number}.pt", weights_only=False) for number in range(count)]
+    arguments = (2, port, folder, everything, (images, folder))
+    torch.multiprocessing.spawn(start, arguments, 2)
+    return [torch.load(folder / f"{number}.pt", weights_only=False) for number in (0, 1)], folder
 
 
-def one_step(device, methods, views, labels):
-    """Loss terms, gradients and BatchNorm statistics of one step of each method."""
-    found = {}
-    for method in methods:
-        torch.manual_seed(0)
-        model = Model(METHODS[method], TINY, 1, [3, 6])
-        model.encoder, model.head = (distributed.synchronise(part, device) for part in (model.encoder, model.head))
-        forward = distributed.parallel(model)
-        terms = forward(distributed.share(views), labels, torch.autocast("cpu", enabled=False))
-        terms.sum().backward()
-        found[method] = (terms.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, dict(model.named_buffers()))
-    return found
+def everything(device, images, folder):
+    models.ENCODERS["flat"] = (Flat, 20)
+    train.precision = lambda device: torch.float32
+    return {
+        "share": distributed.share(torch.arange(6)).tolist(),
+        "gather": distributed.gather(torch.full((2, 1), float(distributed.rank()))).tolist(),
+        "complaints": complaints(),
+        "steps": one_step(),
+        "views": shared_views(images),
+        "run": a_run(device, images, folder / "two"),
+        "resumed": a_run(device, images, folder / "one, then two"),
+        "norms": [type(m).__name__ for m in distributed.synchronise(nn.BatchNorm1d(3)).modules()],
+    }
 
 
-def test_loss_and_gradients_of_every_method_are_those_of_one_process(tmp_path):
+def complaints():
+    said = []
+    for attempt in (
+        lambda: distributed.share(torch.arange(5)),
+        lambda: distributed.require_same(distributed.rank(), "the epochs"),
+    ):
+        with pytest.raises(ValueError) as error:
+            attempt()
+        said.append(str(error.value))
+    return said
+
+
+def one_step():
+    """Loss terms and gradients of one step of each method whose model needs no BatchNorm."""
     generator = torch.Generator().manual_seed(0)
-    views = torch.rand(12, 2, 1, 48, 48, generator=generator)
+    pair = torch.rand(12, 2, 1, 24, 24, generator=generator)
     labels = torch.stack([torch.arange(12) % 3, torch.arange(12) % 6], 1)
-    methods = list(METHODS)
-    alone = one_step(torch.device("cpu"), methods, views, labels)
-    for process in together(one_step, tmp_path, methods, views, labels):
-        for method in methods:
-            terms, gradients, buffers = alone[method]
-            assert torch.allclose(process[method][0], terms, rtol=1e-4), method
-            assert set(process[method][1]) == set(gradients)
-            largest = max(gradient.abs().max() for gradient in gradients.values())       # some are 0 but for rounding
-            for name, gradient in gradients.items():
-                assert torch.allclose(process[method][1][name], gradient, rtol=1e-3, atol=1e-5 * largest), (method, name)
-            for name, value in buffers.items():
-                assert torch.allclose(process[method][2][name].double(), value.double(), rtol=1e-4, atol=1e-6), (method, name)
+    done = {}
+    for method in METHODS:
+        if method == "heads":  # its heads have BatchNorms
+            continue
+        torch.manual_seed(0)
+        model = Model(METHODS[method], SETTINGS, 1, [3, 6])
+        forward = distributed.parallel(model)
+        terms = forward(distributed.share(pair), labels, PLAIN)
+        terms.sum().backward()
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        done[method] = terms.detach(), gradients
+    return done
 
 
-def train(device, data, folder, epochs):
-    """Weights of a run in float32; stopped after `epochs` epochs and gone on with if there is a checkpoint."""
-    training._precision = lambda device: torch.float32
-    save = training._save
+def shared_views(images):
+    """Views of this process's part of a batch."""
+    batch = distributed.share(torch.from_numpy(images.images[:8]))
+    return views.two_views(batch, "keep_whole", torch.Generator().manual_seed(3))
 
-    def save_then_stop(path, state, history):
-        save(path, state, history)
-        if len(history) == epochs:
-            distributed.barrier()
+
+def stopped(images, folder):
+    """A run that ends in its second epoch."""
+    real, seen = views.Pictures.begin, []
+
+    def begin(self, seed, epoch):
+        seen.append(epoch)
+        if epoch == 1:
             raise KeyboardInterrupt
-    training._save = save_then_stop
+        real(self, seed, epoch)
+
+    views.Pictures.begin = begin
     try:
-        run = pretrain(data, "a_hmlc", TINY, folder=folder, device=device, progress=False)
+        a_run(torch.device("cpu"), images, folder)
     except KeyboardInterrupt:
-        return None
+        pass
     finally:
-        training._save = save
-    return flat(run.model), run.history[-1]["loss"], run.config_hash
+        views.Pictures.begin = real
+    assert seen == [0, 1]
+
+
+def a_run(device, images, folder):
+    run = pretrain(images, "a_hmlc", SETTINGS, folder=folder, device=device, progress=False)
+    return flat(run.model), run.history[-1]["loss"], run.config_hash, len(run.history)
 
 
 def flat(model):
     return torch.cat([p.flatten() for p in model.parameters()]).detach()
 
 
-def test_a_run_goes_on_with_another_number_of_processes(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "_precision", training._precision)     # put back afterwards
+@pytest.fixture
+def alone(monkeypatch):
+    monkeypatch.setitem(models.ENCODERS, "flat", (Flat, 20))
+    monkeypatch.setattr(train, "precision", lambda device: torch.float32)
+
+
+def test_loss_and_gradients_of_every_method_are_those_of_one_process(together, alone):
+    expected = one_step()
+    for process in together[0]:
+        assert set(process["steps"]) == set(expected)
+        for method, (terms, gradients) in expected.items():
+            theirs, others = process["steps"][method]
+            assert torch.allclose(theirs, terms, rtol=1e-4), method
+            largest = max(gradient.abs().max() for gradient in gradients.values())
+            for name, gradient in gradients.items():
+                close = torch.allclose(others[name], gradient, rtol=1e-3, atol=1e-5 * largest)
+                assert close, (method, name)
+
+
+def test_a_run_is_that_of_one_process_also_where_one_began_it(together, alone, images, tmp_path):
     torch.manual_seed(0)
-    start = flat(Model(METHODS["a_hmlc"], TINY, 1, dataset.class_counts))
-    alone, loss, key = train("cpu", dataset, tmp_path / "alone", 9)
-    whole = together(train, tmp_path / "a", dataset, tmp_path / "two", 9)
-    train("cpu", dataset, tmp_path / "first one, then two", 1)
-    for weights, last, found in (*whole, *together(train, tmp_path / "b", dataset, tmp_path / "first one, then two", 9)):
-        assert found == key and last == pytest.approx(loss, rel=1e-3)
-        assert (weights - alone).norm() < 0.02 * (alone - start).norm()
+    before = flat(Model(METHODS["a_hmlc"], SETTINGS, 1, images.class_counts))
+    weights, loss, key, epochs = a_run(torch.device("cpu"), images, tmp_path)
+    assert epochs == 2
+    for process in together[0]:
+        for name in ("run", "resumed"):
+            others, last, found, count = process[name]
+            assert (found, count) == (key, 2) and last == pytest.approx(loss, rel=1e-3)
+            assert (others - weights).norm() < 0.02 * (weights - before).norm()
+    (folder,) = (together[1] / "two").iterdir()
+    assert {"checkpoint.pt", "config.json"} == {path.name for path in folder.iterdir()}
 
 
-def pieces(device, x):
-    return fold(), complain(), normalise(device, x)
+def test_views_are_those_that_one_process_makes(together, images):
+    batch = torch.from_numpy(images.images[:8])
+    whole = views.two_views(batch, "keep_whole", torch.Generator().manual_seed(3))
+    parts = torch.cat([process["views"] for process in together[0]])
+    assert torch.allclose(parts, whole, atol=1e-5)
 
 
-def test_pieces(tmp_path):
-    """One start of two processes for all that is quick."""
-    x = 5 + torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    folded, complaints, normalised = zip(*together(pieces, tmp_path, x))
-    shares_and_what_is_gathered_are_in_order(folded)
-    what_cannot_be_shared_is_refused(complaints)
-    batch_norm_is_over_processes(normalised, x)
+def test_shares_and_what_is_gathered_are_in_order(together):
+    assert distributed.processes() == 1 and distributed.rank() == 0
+    assert distributed.share(torch.arange(5)).tolist() == [0, 1, 2, 3, 4]
+    assert [process["share"] for process in together[0]] == [[0, 1, 2], [3, 4, 5]]
+    assert [process["gather"] for process in together[0]] == [[[0.0], [0.0], [1.0], [1.0]]] * 2
 
 
-def fold():
-    return distributed.share(torch.arange(6)).tolist(), distributed.gather(torch.full((2, 1), float(distributed.rank()))).tolist()
-
-
-def shares_and_what_is_gathered_are_in_order(found):
-    assert distributed.processes() == 1 and distributed.share(torch.arange(5)).tolist() == [0, 1, 2, 3, 4]
-    assert [part for part, _ in found] == [[0, 1, 2], [3, 4, 5]]
-    assert found[0][1] == found[1][1] == [[0.0], [0.0], [1.0], [1.0]]
-
-
-def complain():
-    found = []
-    for attempt in (lambda: distributed.share(torch.arange(5)), lambda: distributed.require_same(distributed.rank(), "the epochs")):
-        with pytest.raises(ValueError) as error:
-            attempt()
-        found.append(str(error.value))
-    return found
-
-
-def what_cannot_be_shared_is_refused(found):
-    for odd, different in found:
+def test_what_cannot_be_shared_is_refused(together):
+    for process in together[0]:
+        odd, different = process["complaints"]
         assert "a batch of 5 cannot be shared evenly by 2 processes" in odd
         assert "differ in the epochs: [0, 1]" in different and "same files" in different
+    distributed.require_same(3, "the epochs")
 
 
-def normalise(device, x):
-    layer = distributed.synchronise(nn.BatchNorm2d(3), device)
-    part = distributed.share(x).clone().requires_grad_()
-    layer(part).square().mul(torch.arange(1.0, 4)[:, None, None]).sum().backward()
-    layer.eval()
-    return part.grad, layer.running_mean, layer.running_var, layer(x).detach()
+def test_on_cpus_batch_norms_stay_torchs_own(together):
+    assert [process["norms"] for process in together[0]] == [["BatchNorm1d"]] * 2
 
 
-def batch_norm_is_over_processes(found, x):
-    gradient, *others = normalise(torch.device("cpu"), x)
-    assert torch.allclose(torch.cat([part[0] for part in found]), gradient, atol=1e-4)
-    for part in found:
-        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(part[1:], others))
+def test_one_process_needs_no_wrapper_and_group_starts_nothing(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    model = nn.Linear(2, 2)
+    assert distributed.parallel(model) is model and distributed.synchronise(model) is model
+    with distributed.group() as device:
+        assert device.type in ("cpu", "cuda") and distributed.processes() == 1
+    distributed.barrier()
 
 
 DIES = """
-import sys
-from hmlc_core import distributed, training
+from hmlc_core import distributed
+import torch
 if __name__ == "__main__":
-    step = training._step
-    def dying(*arguments):
+    with distributed.group():
         if distributed.rank() == 1:
             raise RuntimeError("the second GPU fell off the bus")
-        return step(*arguments)
-    training._step = dying
-    training.main(["hierarchical_mnist", "split", "--profile", "smoke"])
+        distributed.gather(torch.zeros(1))
 """
 
 
-def torchrun(folder, *words):
-    place = {"HMLC_ROOT": str(folder), "PYTHONPATH": str(files.ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *map(str, words)],
-                          env=os.environ | place, capture_output=True, text=True, timeout=120)
-
-
 def test_one_process_dying_ends_all_with_its_error(tmp_path):
-    (tmp_path / "figures").mkdir()
     (tmp_path / "dies.py").write_text(DIES)
-    ended = torchrun(tmp_path, tmp_path / "dies.py")
+    place = {"HMLC_ROOT": str(tmp_path), "PYTHONPATH": str(files.CODE), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    ended = subprocess.run(
+        [*words, str(tmp_path / "dies.py")],
+        env=os.environ | place,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert ended.returncode != 0 and "the second GPU fell off the bus" in ended.stderr
-
-
-def test_torchrun_trains_what_one_process_then_finds(tmp_path):
-    ended = torchrun(tmp_path, "-m", "hmlc_core.training", "hierarchical_mnist", "split", "--profile", "smoke", "--seed", "1")
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    data = datasets.load("hierarchical_mnist", "smoke")
-    run = pretrain(data, "split", "smoke", 1, folder=tmp_path / "data" / "runs", device="cpu", progress=False)
-    assert f"after {profiles.get('smoke').epochs} epochs" in ended.stdout and run.folder.name in ended.stdout
-    assert run.history[0]["device"] == "cpu (1 threads)"     # not trained again here

@@ -1,22 +1,286 @@
-"""What figures compute before they draw."""
+"""What a figure shows is what it was given: values, places, colours, names."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
 
-from hmlc_core import figures
-from hmlc_core.datasets import HierarchicalDataset
+from hmlc_core import METHODS, HierarchicalDataset, files
+from study import figures, results
+from study.claims import Difference
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_method_has_one_style_in_all_learning_curves():
-    """Also where a method before it has no loss at a level, as SupCon on the finest alone."""
-    histories = {"supcon": [{"epoch": 1, "fine": 1.0}], "sign": [{"epoch": 1, "coarse": 1.0, "fine": 2.0}]}
-    coarse, fine = ({line.get_label(): line.get_color() for line in axis.lines}
-                    for axis in figures.learning_curves(histories, ["coarse", "fine"]).axes)
-    assert len(coarse) == 1 and len(set(fine.values())) == 2
-    assert coarse["control: sign"] == fine["control: sign"]
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_the_style_lies_beside_the_code_wherever_the_work_lies(tmp_path):
+    """HMLC_ROOT elsewhere: the style is found, and the figure is written there."""
+    code = "from study import figures; figures.save(figures.architecture(), 'x', 'smoke')"
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "notebooks")])
+    environment = os.environ | {"HMLC_ROOT": str(tmp_path), "PYTHONPATH": paths}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert ended.returncode == 0, ended.stderr
+    made = sorted(path.name for path in (tmp_path / "figures" / "smoke").iterdir())
+    assert made == ["x.pdf", "x.png"]
+    assert plt.rcParams["savefig.dpi"] == 200  # of the style
+
+
+def test_names_and_order_are_those_of_the_methods():
+    keys = list(METHODS)
+    assert [figures.method_name(key) for key in keys] == [m.name for m in METHODS.values()]
+    assert figures.ordered(keys[::-1]) == keys
+    assert figures.ordered(["mine", "a_hmlc", "g_hmlc"]) == ["g_hmlc", "a_hmlc", "mine"]
+    assert figures.ordered(["split", "shared_without_batchnorm", "a_hmlc@4"])[0].startswith(
+        "shared"
+    )
+
+
+@pytest.mark.parametrize(
+    "label, name",
+    [
+        ("g_hmlc", "G-HMLC"),
+        ("g_hmlc@t0.2", "G-HMLC @t0.2"),
+        ("shared_without_batchnorm", "shared, no BatchNorm"),
+        ("a_hmlc_without_batchnorm@4", "A-HMLC, no BatchNorm @4"),
+        ("my_method", "my_method"),
+    ],
+)
+def test_name_of_a_method_with_another_setting(label, name):
+    assert figures.method_name(label) == name
+
+
+def test_names_of_data_sets_and_their_variants():
+    assert figures.dataset_name("cifar100_tuning") == "CIFAR-100 (validation)"
+    assert figures.dataset_name("hierarchical_mnist_three") == "three levels"
+    assert figures.dataset_name("modelnet40") == "ModelNet40"
+    assert figures.dataset_name("pictures") == "pictures"
+
+
+def test_levels_are_ordered_coarse_to_fine():
+    assert figures.ordered_levels(["class", "superclass"]) == ["superclass", "class"]
+    three = ["second subsidiary", "subsidiary", "central"]
+    assert figures.ordered_levels(three) == three[::-1]
+    assert figures.ordered_levels(["breed", "object"]) == ["object", "breed"]
+
+
+def test_figures_that_are_drawings_name_their_parts():
+    pairs, drawing = figures.pairs_at_each_level(), figures.architecture()
+    assert [axis.get_title() for axis in pairs.axes] == ["level 1: category", "level 2: class"]
+    dogs = [axis.patches[0].get_edgecolor()[:3] for axis in pairs.axes]
+    assert dogs == [to_rgb(figures.POSITIVE), to_rgb(figures.NEGATIVE)]
+    assert sum("M_" in text.get_text() for text in drawing.axes[0].texts) == 3
 
 
 def test_long_class_names_stand_in_lines_of_their_own():
     images, labels = np.zeros((2, 4, 4, 1), np.uint8), np.array([[0, 0], [0, -1]])
-    short = HierarchicalDataset(images, labels, ["a", "b"], [["4"], ["2"]])
-    long = HierarchicalDataset(images, labels, ["a", "b"], [["mammals"], ["mammals/a very long name of a class"]])
-    assert [axis.get_title() for axis in figures.image_grid(short, range(2)).axes[:2]] == ["4 / 2", "4 / ?"]
-    assert [axis.get_title() for axis in figures.image_grid(long, range(2)).axes[:2]] == ["mammals\na very long na…", "mammals\n?"]
+    long_name = "mammals/a very long name of a class"
+
+    def titles(names):
+        data = HierarchicalDataset(images, labels, ["a", "b"], names)
+        return [axis.get_title() for axis in figures.image_grid(data, range(2)).axes[:2]]
+
+    assert titles([["4"], ["2"]]) == ["4 / 2", "4 / ?"]
+    assert titles([["mammals"], [long_name]]) == ["mammals\na very long na…", "mammals\n?"]
+
+
+def test_image_grid_shows_the_images_asked_for(dataset):
+    axes = figures.image_grid(dataset, [5, 90, 17], columns=2).axes
+    assert len(axes) == 4 and not axes[3].images
+    for axis, i in zip(axes, [5, 90, 17]):
+        assert (axis.images[0].get_array() == dataset.images[i, :, :, 0]).all()
+        assert axis.get_title() == " / ".join(str(k) for k in dataset.labels[i])
+
+
+def test_mean_image(dataset):
+    (axis,) = figures.mean_image(dataset).axes
+    shown = np.asarray(axis.images[0].get_array())
+    assert np.allclose(shown**2, dataset.images[..., 0].mean(0))
+
+
+def test_values_are_counted_at_the_level_of_their_mask():
+    z = np.array([[-2.0, -1.0, 1.0, 2.0, 3.0], [5.0, 6.0, 7.0, 8.0, 9.0]])
+    masks = np.array([[[0, 0, 1, 1, 1], [1, 0, 0, 0, 0]], [[1, 1, 0, 0, 0], [0, 1, 1, 1, 1]]])
+    axes = figures.values_by_level(z, masks).axes
+    heights = [[sum(bar.get_height() for bar in bars) for bars in axis.containers] for axis in axes]
+    assert heights == [[3, 2], [1, 4]]
+    first = axes[0].containers[0]
+    assert min(bar.get_x() for bar in first if bar.get_height()) > 0  # level 1: the values above 0
+
+
+def test_mask_pictures_are_the_masks_by_level_and_method():
+    rng = np.random.default_rng(0)
+    masks = [rng.integers(0, 2, (2, 6, 5)), rng.random((2, 6, 5))]
+    figure = figures.mask_pictures(masks, ["one", "two"])
+    axes = np.array(figure.axes).reshape(2, 2)
+    for level in range(2):
+        for column in range(2):
+            assert (axes[level, column].images[0].get_array() == masks[column][level]).all()
+    assert [axis.get_title() for axis in axes[0]] == ["one", "two"]
+
+
+def test_a_method_has_one_style_in_all_learning_curves():
+    """Also where a method before it has no loss at a level, as SupCon on the finest alone."""
+    histories = {
+        "supcon": [{"epoch": 1, "fine": 1.0}],
+        "sign": [{"epoch": 1, "coarse": 1.0, "fine": 2.0}],
+    }
+    coarse, fine = (
+        {line.get_label(): line.get_color() for line in axis.lines}
+        for axis in figures.learning_curves(histories, ["coarse", "fine"]).axes
+    )
+    assert len(coarse) == 1 and len(set(fine.values())) == 2
+    assert coarse["control: sign"] == fine["control: sign"]
+
+
+def test_learning_curves_are_the_losses_of_their_level():
+    history = [{"epoch": k, "coarse": 9.0 - k, "fine": 5.0 / k, "loss": 0.0} for k in (1, 2, 3)]
+    axes = figures.learning_curves({"g_hmlc": history}, ["coarse", "fine"], alike=5.5).axes
+    for axis, level in zip(axes, ["coarse", "fine"]):
+        grey, line = axis.lines
+        assert list(grey.get_ydata()) == [5.5, 5.5]
+        assert line.get_xydata().tolist() == [[h["epoch"], h[level]] for h in history]
+        assert line.get_marker() == "o" and line.get_label() == "G-HMLC"
+
+
+def test_points_colours_and_captions_of_maps_belong_together():
+    rng = np.random.default_rng(0)
+    maps = {"hmce_paper": rng.normal(size=(50, 2)), "g_hmlc": rng.normal(size=(50, 2))}
+    labels = np.stack([rng.integers(-1, 3, 50), rng.integers(0, 12, 50)], 1)
+    names = [list("abc"), [f"class {k}" for k in range(12)]]
+    captions = {(m, level): f"{m} at {level}" for m in maps for level in ("top", "fine")}
+    figure = figures.embedding_maps(maps, labels, ["top", "fine"], names, captions)
+    axes = np.array(figure.axes).reshape(2, 2)
+    for row, level in zip(axes, ("top", "fine")):
+        for axis, method in zip(row, maps):
+            assert axis.get_xlabel() == f"{method} at {level}"
+            assert (axis.collections[0].get_offsets() == maps[method]).all()
+    for level, row in enumerate(axes):
+        for axis in row:
+            drawn = axis.collections[0].get_facecolors()[:, :3]
+            assert np.allclose(drawn, figures.class_colours(len(names[level]))[labels[:, level]])
+    unknown = axes[0, 0].collections[0].get_facecolors()[labels[:, 0] < 0, :3]
+    assert len(unknown) and np.allclose(unknown, figures.UNKNOWN)
+    assert [axis.get_title() for axis in axes[0]] == ["HMCE (paper)", "G-HMLC"]
+    legend = axes[0, 1].get_legend()
+    shown = {text.get_text(): handle.get_color() for text, handle in
+             zip(legend.get_texts(), legend.legend_handles)}  # fmt: skip
+    assert list(shown) == list("abc")
+    assert np.allclose(list(shown.values()), figures.class_colours(3)[:3])
+
+
+def test_names_stand_at_the_middle_of_their_class():
+    centres = np.array([[0.0, 0.0], [10.0, 10.0], [10.0, 10.1]])
+    labels = np.repeat([0, 1, 2], [30, 20, 10])
+    points = np.random.default_rng(0).normal(size=(60, 2)) * 0.01 + centres[labels]
+    _, axis = plt.subplots()
+    figures._name_clusters(axis, points, labels, ["one", "two", "three", "absent"])
+    shown = {text.get_text(): text.get_position() for text in axis.texts}
+    assert list(shown) == ["one", "two"]  # "three" would lie on "two"
+    assert np.allclose(shown["one"], centres[0], atol=0.1)
+
+
+def rows_of(values):
+    """Rows of results: {(method, level): values over seeds}."""
+    return pd.DataFrame(
+        [
+            dict(dataset="d", method=m, level=level, metric="linear_accuracy", seed=seed, value=v)
+            for (m, level), numbers in values.items()
+            for seed, v in enumerate(numbers)
+        ]
+    )
+
+
+def test_accuracies_are_those_of_the_rows():
+    values = {
+        ("g_hmlc", "a"): [0.5, 0.7],
+        ("split", "a"): [0.2, 0.3],
+        ("g_hmlc", "b"): [0.9, 0.9],
+        ("split", "b"): [0.1, 0.5],
+    }
+    summary = results.summary(rows_of(values))
+    figure = figures.accuracy_per_level(summary, ["a", "b"], ["split", "g_hmlc"])
+    for axis, level in zip(figure.axes, ["a", "b"]):
+        line, _, (bars,) = axis.containers[0]
+        means = [np.mean(values[method, level]) for method in ("split", "g_hmlc")]
+        assert np.allclose(line.get_xdata(), 100 * np.array(means))
+        assert list(line.get_ydata()) == [0, 1]
+        ends = np.array([segment[:, 0] for segment in bars.get_segments()])
+        half = [results.mean_and_interval(values[m, level])[1] for m in ("split", "g_hmlc")]
+        assert np.allclose(np.diff(ends).squeeze(), 200 * np.array(half))
+    ticks = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert ticks == ["control: split", "G-HMLC"]
+    assert figure.axes[0].yaxis_inverted()
+
+
+def test_differences_have_the_colour_of_their_verdict():
+    rows = [("up", 0.1, 0.02), ("down", -0.1, 0.02), ("either", 0.01, 0.02), ("one", 0.3, np.nan)]
+    rows = [Difference(*row) for row in rows]
+    (axis,) = figures.differences({"panel": rows}).axes
+    drawn = [container[0] for container in axis.containers]
+    assert [line.get_xdata()[0] for line in drawn] == pytest.approx([10, -10, 1, 30])
+    colours = [line.get_color() for line in drawn]
+    assert colours == [figures.POSITIVE, figures.NEGATIVE, "0.5", "0.5"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["up", "down", "either", "one"]
+    for line, row in zip(drawn, rows):
+        word = row.verdict.split()[0]
+        wanted = {"above": figures.POSITIVE, "below": figures.NEGATIVE}.get(word, "0.5")
+        assert line.get_color() == wanted
+
+
+def test_information_of_parts_shows_each_number_in_its_cell():
+    one = pd.DataFrame([[1.0, 0.2], [0.3, 2.0]], index=["a", "b"], columns=["a", "b"])
+    figure = figures.information_of_parts({"G-HMLC": one, "A-HMLC": one + 1})
+    for axis, table in zip(figure.axes, (one, one + 1)):
+        texts = [float(text.get_text()) for text in axis.texts]
+        assert texts == pytest.approx(table.to_numpy().ravel())
+        assert axis.collections[0].get_clim() == (0, 3)  # one scale for all
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["G-HMLC", "A-HMLC"]
+
+
+def test_usage_and_agreement_draw_what_they_were_given():
+    lines = {"g_hmlc": [np.array([0.1, 0.6]), np.array([0.2, 0.9])], "split": [np.array([0, 1])]}
+    (axis,) = figures.usage(lines).axes
+    assert [list(line.get_ydata()) for line in axis.lines] == [[0.1, 0.6], [0.2, 0.9], [0, 1]]
+    colours = [line.get_color() for line in axis.lines]
+    assert colours[0] == colours[1] != colours[2]
+    names = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert names == ["G-HMLC", "control: split"]
+    (axis,) = figures.agreement_over_epochs({"a_hmlc": [0.3, 0.8, 1.0]}).axes
+    assert axis.lines[0].get_xydata().tolist() == [[1, 0.3], [2, 0.8], [3, 1.0]]
+
+
+def test_posteriors_show_each_probability_at_its_number():
+    (axis,) = figures.posteriors({"x": np.array([0.25, 0.75]), "y": np.array([1.0, 0.0])}).axes
+    assert [text.get_text() for text in axis.texts] == ["0.25", "0.75", "1.00", "0.00"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["x", "y"]
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["1", "2"]
+
+
+def test_accuracy_against_epochs_has_means_as_lines_and_seeds_as_dots():
+    rows = [("g_hmlc", 2, 0.1), ("g_hmlc", 2, 0.3), ("g_hmlc", 6, 0.8), ("split", 2, 0.5)]
+    points = pd.DataFrame(rows, columns=["method", "epochs", "value"]).assign(level="a")
+    (axis,) = figures.accuracy_against_epochs(points, ["a"]).axes
+    split, _, line, dots = axis.lines
+    assert split.get_xydata().tolist() == [[2, 50]]
+    assert np.allclose(line.get_xydata(), [[2, 20], [6, 80]])
+    assert np.allclose(dots.get_xydata(), [[2, 10], [2, 30], [6, 80]])
+    assert line.get_color() == dots.get_color() != split.get_color()
+    assert list(axis.get_xticks()) == [2, 6]
+
+
+def test_saved_figures_lie_in_the_folder_of_their_profile():
+    figure = figures.save(figures.architecture(), "drawing", "smoke")
+    for kind in ("pdf", "png"):
+        assert (files.FIGURES / "smoke" / f"drawing.{kind}").stat().st_size > 1000
+    assert figure.axes

@@ -1,313 +1,50 @@
-"""CIFAR-100, ModelNet, meshes and downloads, on small files made here; and on the real data where a user has it."""
-import functools
-import hashlib
-import http.server
-import os
-import threading
-import zipfile
-from pathlib import Path
-from types import SimpleNamespace
+"""Image files are read upright, in 8 bits, whatever their mode."""
 
 import numpy as np
 import pytest
-import trimesh
-
-from hmlc_core import cifar100, datasets, downloads, files, meshes, modelnet, profiles
-
-REAL = Path(os.environ.get("HMLC_DATA", "/nowhere"))
-SMOKE = profiles.get("smoke", "modelnet10")
-
-
-def off(mesh, header="OFF\n"):
-    text = mesh.export(file_type="off")
-    return header + text.split("\n", 1)[1]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A user's data folder, and an empty data/."""
-    monkeypatch.setattr(files, "DATA", tmp_path / "data")
-    monkeypatch.setenv("HMLC_DATA", str(tmp_path / "user"))
-    (tmp_path / "data").mkdir()
-    (tmp_path / "user").mkdir()
-    return tmp_path / "user"
-
-
-@pytest.fixture
-def modelnet_folder(folder):
-    """ModelNet10 with 3 categories of 11 training and 2 test objects."""
-    rng = np.random.default_rng(0)
-    shapes = {"bed": lambda: trimesh.creation.box(rng.uniform(1, 3, 3)), "chair": lambda: trimesh.creation.cone(*rng.uniform(1, 2, 2)),
-              "sofa": lambda: trimesh.creation.icosphere(1, rng.uniform(1, 2))}
-    for category, make in shapes.items():
-        for part, count in (("train", 11), ("test", 2)):
-            (folder / "ModelNet10" / category / part).mkdir(parents=True)
-            for k in range(count):
-                (folder / "ModelNet10" / category / part / f"{category}_{part}{k:04}.off").write_text(off(make()))
-    return folder / "ModelNet10"
-
-
-# ---------------------------------------------------------------- meshes
-
-@pytest.mark.parametrize("header", ["OFF\n", "OFF", "OFF ", "\nOFF\n# a comment\n"])
-def test_off_with_plain_and_glued_header(tmp_path, header):
-    box = trimesh.creation.box((1, 2, 3))
-    (tmp_path / "box.off").write_text(off(box, header))
-    mesh = meshes.read_off(tmp_path / "box.off")
-    assert len(mesh.vertices) == 8 and len(mesh.faces) == 12 and mesh.volume == pytest.approx(6)
-
-
-def test_off_with_polygons(tmp_path):
-    (tmp_path / "pyramid.off").write_text("OFF\n5 5 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n.5 .5 1\n4 3 2 1 0\n3 0 1 4\n3 1 2 4\n3 2 3 4\n3 3 0 4\n")
-    assert meshes.read_off(tmp_path / "pyramid.off").volume == pytest.approx(1 / 3)
-
-
-BAD = {
-    "no OFF file": "PLY\n8 12 0\n",
-    "no OFF file: it does not begin": "",
-    "is empty: 0 vertices": "OFF\n0 0 0\n",
-    "is empty: 4 vertices, 0 faces": "OFF\n4 0 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n",
-    "is truncated": "OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n",
-    "is truncated: 99999999 vertices": "OFF\n99999999 9 0\n0 0 0\n",
-    "NaN or infinite": "OFF\n4 2 0\n0 0 0\n1 nan 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 3\n",
-    "vertices": "OFF\n4 2 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 7\n",
-    "is flat": "OFF\n4 2 0\n0 0 0\n1 0 0\n0 1 0\n1 1 0\n3 0 1 2\n3 1 2 3\n",
-    "is flat: its extents are [0.0": "OFF\n3 1 0\n2 2 2\n2 2 2\n2 2 2\n3 0 1 2\n",
-}
-
-
-@pytest.mark.parametrize("message", BAD)
-def test_bad_meshes_are_named(tmp_path, message):
-    (tmp_path / "bad.off").write_text(BAD[message])
-    with pytest.raises(ValueError) as error:
-        meshes.read_off(tmp_path / "bad.off")
-    assert message in str(error.value) and "bad.off" in str(error.value)
-
-
-def test_views_show_the_object_from_all_sides():
-    box = trimesh.creation.box((2, 1, 1))
-    views = meshes.render_views(box, 32)
-    assert views.shape == (12, 32, 32, 1) and views.dtype == np.uint8
-    width = (views[..., 0] > 0).any(1).sum(1)
-    assert width[0] < width[3] and np.array_equal(width[:6], width[6:])               # narrow from the end, wide from the side
-    assert 0.1 < (views > 0).mean() < 0.6 and (views[:, [0, -1]] == 0).all()           # fills the frame, leaves it nowhere
-    shades = np.unique(views[1])
-    assert len(shades[shades > 0]) >= 3                                               # three faces, three shades
-
-
-def test_views_turn_with_the_object_and_forget_its_place_and_size():
-    chair = trimesh.util.concatenate([trimesh.creation.box((1, 1, .2)), trimesh.creation.box((1, .2, 1)).apply_translation((0, .4, .6))])
-    views = meshes.render_views(chair, 24)
-    turned = chair.copy().apply_transform(trimesh.transformations.rotation_matrix(np.pi / 6, (0, 0, 1)))
-    assert np.abs(meshes.render_views(turned, 24)[1:].astype(int) - views[:-1]).mean() < 1
-    moved = chair.copy().apply_scale(100).apply_translation((5, 6, 7))
-    assert np.abs(meshes.render_views(moved, 24).astype(int) - views).mean() < 0.5
-
-
-def test_inside_out_faces_are_seen_too():
-    box = trimesh.creation.box((2, 1, 1))
-    flipped = trimesh.Trimesh(box.vertices, box.faces[:, ::-1], process=False)
-    assert np.array_equal(meshes.render_views(box, 16), meshes.render_views(flipped, 16))
-
-
-# ---------------------------------------------------------------- ModelNet
-
-def test_modelnet_splits(modelnet_folder):
-    train, fit, validation, test = (datasets.load("modelnet10", SMOKE, split) for split in ("train", "fit", "validation", "test"))
-    assert train.level_names == ["category", "object"] and train.class_counts == [3, 33]
-    assert train.images.shape == (33 * 9, 32, 32, 1) and (np.bincount(train.labels[:, 1]) == 9).all()
-    assert test.class_names == train.class_names and len(test) == 6 * 12 + 33 * 3
-    unseen = test.labels[:, 1] == -1
-    assert unseen.sum() == 72 and (test.labels[unseen, 0] >= 0).all() and (test.labels[~unseen, 0] == -1).all()
-    assert len(fit) == 30 * 9 and len(validation) == 3 * 12 + 30 * 3 and fit.class_counts == [3, 30] == validation.class_counts
-    views = {image.tobytes() for image in train.images[train.labels[:, 0] == 1]}       # no two cones or views of them alike
-    held = test.images[(test.labels[:, 1] >= 11) & (test.labels[:, 1] < 22)]
-    assert train.source == "33 + 6 meshes of ModelNet10" and len(held) == 33 and len(views) > 1
-
-
-def test_super_categories_go_on_top(modelnet_folder):
-    test = datasets.load("modelnet10_super", SMOKE, "test")
-    assert test.level_names == ["super-category", "category", "object"] and test.class_names[0] == ["seats and beds"]
-    assert ((test.labels[:, 0] == -1) == (test.labels[:, 1] == -1)).all()
-    everything = {name for names in modelnet.SUPER_CATEGORIES.values() for name in names.split()}
-    assert len(everything) == 40 == sum(len(names.split()) for names in modelnet.SUPER_CATEGORIES.values())
-
-
-def test_broken_meshes_are_left_out_by_name(modelnet_folder):
-    (modelnet_folder / "bed" / "train" / "broken.off").write_text(BAD["is truncated"])
-    with pytest.warns(UserWarning, match=r"1 of 34 meshes .*\nbroken.off is truncated"):
-        train = datasets.load("modelnet10", SMOKE, "train")
-    assert train.class_counts == [3, 33]
-
-
-def test_meshes_that_change_or_share_a_name_have_pictures_of_their_own(modelnet_folder):
-    first, other = sorted((modelnet_folder / "bed" / "train").iterdir())[:2]
-    before = modelnet.rendered(modelnet_folder, "train", 16)[0]
-    first.write_text(off(trimesh.creation.icosphere(1)))
-    other.rename(modelnet_folder / "chair" / "train" / first.name)
-    views, _, _, names = modelnet.rendered(modelnet_folder, "train", 16)
-    ball, moved = (views[i] for i, name in enumerate(names) if name == first.stem)
-    assert not np.array_equal(ball, before[0]) and np.array_equal(moved, before[1])
-
-
-def test_rendering_goes_on_where_it_was_interrupted(modelnet_folder, monkeypatch):
-    whole = modelnet.rendered(modelnet_folder, "train", 16)
-    cache = next((files.DATA / "cache").glob("views-*"))
-    stamps = {p.name: p.stat().st_mtime_ns for p in cache.iterdir()}
-    lost = sorted(cache.iterdir())[:5]
-    for path in lost:
-        path.unlink()
-    again = modelnet.rendered(modelnet_folder, "train", 16)
-    assert np.array_equal(whole[0], again[0]) and whole[3] == again[3]
-    assert all(p.stat().st_mtime_ns == stamps[p.name] for p in cache.iterdir() if p not in lost)
-
-
-def test_one_category_is_an_error(folder):
-    (folder / "ModelNet10" / "bed" / "train").mkdir(parents=True)
-    with pytest.raises(ValueError, match="at least two categories, found \\['bed'\\]"):
-        datasets.load("modelnet10", SMOKE, "train")
-
-
-def test_category_without_a_mesh_is_an_error(modelnet_folder):
-    for path in (modelnet_folder / "sofa" / "train").iterdir():
-        path.write_text("")
-    with pytest.warns(UserWarning), pytest.raises(ValueError, match="no usable mesh in \\['sofa'\\]"):
-        datasets.load("modelnet10", SMOKE, "train")
-
-
-# ---------------------------------------------------------------- CIFAR-100
-
-def cifar_file(folder, part, n=400):
-    rng = np.random.default_rng(0)
-    names = sorted(name for names in cifar100.SUPERCLASSES.values() for name in names.split())
-    labels, class_names = cifar100.hierarchy(np.arange(n) % 100, names)
-    datasets.HierarchicalDataset(rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), labels, ["superclass", "class"], class_names,
-                                 part).save(folder / f"cifar100-{part}.npz")
-
-
-def test_cifar100_from_the_users_file(folder):
-    cifar_file(folder, "train")
-    cifar_file(folder, "test", 100)
-    train, fit, validation, test = (datasets.load("cifar100", "cpu", split) for split in ("train", "fit", "validation", "test"))
-    assert (len(train), len(fit), len(validation), len(test)) == (400, 360, 40, 100)
-    assert train.class_counts == [20, 100] and train.source == test.source == "cifar100-{train,test}.npz"
-    of = lambda data: {image.tobytes() for image in data.images}
-    assert of(fit) | of(validation) == of(train) and not of(fit) & of(validation)
-    assert len(datasets.load("cifar100", "smoke", "train")) == 400
-
-
-def test_cifar100_archive_beside_the_users_data_is_unpacked_there(folder, monkeypatch):
-    (folder / cifar100.ARCHIVE).touch()
-    names = [name for names in cifar100.SUPERCLASSES.values() for name in names.split()]
-    stored = SimpleNamespace(data=np.zeros((2, 32, 32, 3), np.uint8), targets=[5, 0], classes=names)
-    monkeypatch.setattr("torchvision.datasets.CIFAR100", lambda root, **_: stored if Path(root) == folder else pytest.fail(f"unpacked in {root}"))
-    monkeypatch.setattr(downloads, "fetch", lambda *_: pytest.fail("downloaded what the user has"))
-    assert cifar100.download("train")[1].tolist() == [[1, 5], [0, 0]]
-
-
-def test_every_class_has_one_superclass():
-    names = [name for names in cifar100.SUPERCLASSES.values() for name in names.split()]
-    assert len(names) == 100 == len(set(names)) and {len(v.split()) for v in cifar100.SUPERCLASSES.values()} == {5}
-    labels, (coarse, fine) = cifar100.hierarchy(np.array([0, 2]), ["baby", "beaver", "bear"])
-    assert [coarse[k] for k in labels[:, 0]] == ["people", "large_carnivores"] and labels[:, 1].tolist() == [0, 2]
-
-
-@pytest.mark.skipif(not (REAL / "cifar100-train.npz").exists(), reason="HMLC_DATA has no CIFAR-100")
-def test_real_cifar100_has_our_superclasses():
-    with np.load(REAL / "cifar100-test.npz") as stored:
-        labels, class_names = cifar100.hierarchy(stored["labels"][:, 1], stored["class_names_1"].tolist())
-        theirs = [stored["class_names_0"][k].replace("_", "-") for k in stored["labels"][:, 0]]
-    assert [class_names[0][k].replace("_", "-") for k in labels[:, 0]] == theirs
-
-
-@pytest.mark.skipif(not (REAL / "ModelNetSamples").exists(), reason="HMLC_DATA has no original OFF files")
-def test_original_off_files_render():
-    paths = sorted((REAL / "ModelNetSamples").rglob("*.off"))
-    assert len(paths) >= 16
-    for path in paths:
-        views = meshes.render_views(meshes.read_off(path), 24)
-        assert ((views > 0).mean((1, 2, 3)) > 0.02).all(), path
-
-
-# ---------------------------------------------------------------- downloads
-
-class Server(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; understands ranges; breaks off after `limit` bytes."""
-    limit, asked = None, []
-
-    def do_GET(self):
-        body = (Path(self.directory) / self.path[1:]).read_bytes() if (Path(self.directory) / self.path[1:]).exists() else None
-        if body is None:
-            return self.send_error(404)
-        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
-        Server.asked.append(start)
-        if start >= len(body):
-            return self.send_error(416)
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
-        self.wfile.write(body[start:][:Server.limit])
-
-    def log_message(self, *words):
-        pass
-
-
-@pytest.fixture
-def server(tmp_path):
-    (tmp_path / "served").mkdir()
-    Server.limit, Server.asked = None, []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, directory=tmp_path / "served")) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield tmp_path / "served", f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
-def test_broken_download_goes_on(server, tmp_path):
-    served, address = server
-    body = bytes(range(256)) * 1000
-    (served / "set.zip").write_bytes(body)
-    Server.limit = 100_000
-    with pytest.raises(FileNotFoundError, match="set.zip could not be had. Put it into .*\n.*\n.*set.zip"):
-        downloads.fetch("set.zip", [f"{address}/set.zip"], hashlib.sha256(body).hexdigest(), tmp_path / "got")
-    Server.limit = None
-    path = downloads.fetch("set.zip", [f"{address}/set.zip"], hashlib.sha256(body).hexdigest(), tmp_path / "got")
-    assert path.read_bytes() == body and Server.asked[0] == 0 and 80_000 < Server.asked[-1] <= 100_000
-    asked = len(Server.asked)
-    downloads.fetch("set.zip", [f"{address}/set.zip"], hashlib.sha256(body).hexdigest(), tmp_path / "got")
-    assert len(Server.asked) == asked and [p.name for p in (tmp_path / "got").iterdir()] == ["set.zip"]
-
-
-def test_wrong_hash_and_missing_file_try_the_next_address(server, tmp_path):
-    served, address = server
-    (served / "bad").mkdir()
-    (served / "bad" / "set.zip").write_bytes(b"something else")
-    (served / "set.zip").write_bytes(b"right")
-    right = hashlib.sha256(b"right").hexdigest()
-    urls = [f"{address}/none/set.zip", f"{address}/bad/set.zip"]
-    with pytest.raises(FileNotFoundError, match="404(.|\n)*hash"):
-        downloads.fetch("set.zip", urls, right, tmp_path / "got")
-    assert downloads.fetch("set.zip", urls + [f"{address}/set.zip"], right, tmp_path / "got").read_bytes() == b"right"
-
-
-def test_no_network_says_which_file_to_put_where(folder, monkeypatch):
-    monkeypatch.setattr(cifar100, "URLS", ("http://127.0.0.1:9/cifar-100-python.tar.gz",))
-    monkeypatch.setattr(modelnet, "ARCHIVES", {"ModelNet10": ("http://127.0.0.1:9/ModelNet10.zip", "0" * 64)})
-    for name, file in (("cifar100", "cifar-100-python.tar.gz"), ("modelnet10", "ModelNet10.zip")):
-        with pytest.raises(FileNotFoundError, match=f"{file} could not be had. Put it into {files.DATA}"):
-            datasets.load(name, "smoke", "train")
-
-
-def test_zip_is_unpacked_whole_or_not_at_all(folder, monkeypatch):
-    with zipfile.ZipFile(folder / "ModelNet10.zip", "w") as made:
-        made.writestr("ModelNet10/bed/train/a.off", "OFF")
-        made.writestr("../../outside.off", "OFF")
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1}))
-    with pytest.raises(OSError, match="needs .* to unpack, but .* has 0.0 GiB free"):
-        modelnet.folder_of("ModelNet10")
-    monkeypatch.undo()
-    unpacked = downloads.unpack(folder / "ModelNet10.zip", folder / "ModelNet10")
-    assert (unpacked / "bed" / "train" / "a.off").exists()
-    assert not list(folder.parent.parent.rglob("outside.off")) and not list(folder.glob(".*"))
-    (folder / "ModelNet40.zip").write_bytes(b"PK half")
-    with pytest.raises(ValueError, match="no whole zip file"):
-        downloads.unpack(folder / "ModelNet40.zip", folder / "ModelNet40")
+from PIL import Image
+
+from hmlc_core.data.images import read_image
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "I", "RGB", "CMYK", "P", "RGBA", "LA", "1"])
+def test_a_picture_is_the_same_in_every_mode(mode, tmp_path):
+    grey = np.where(np.arange(64).reshape(8, 8) % 8 < 4, 0, 255).astype(np.uint8)
+    whole = (
+        Image.fromarray(grey.astype(np.int32) * 257).convert("I")
+        if mode[0] == "I"
+        else Image.fromarray(grey).convert("RGB").convert(mode)
+    )
+    if mode == "I;16":
+        whole = Image.fromarray(grey.astype(np.uint16) * 257)
+    path = tmp_path / ("x.tiff" if mode in ("I", "CMYK") else "x.png")
+    whole.save(path)
+    assert np.abs(read_image(path).astype(int) - grey[..., None]).max() <= 2
+
+
+def test_grey_steps_of_16_bits_stay_apart(tmp_path):
+    Image.fromarray(np.array([[0, 257, 30000, 65535]], np.uint16)).save(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png")[0, :, 0].tolist() == [0, 1, 116, 255]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_becomes_white(mode, tmp_path):
+    picture = Image.new("RGBA", (4, 4), (0, 0, 0, 0))  # a black drawing on nothing
+    picture.paste((0, 0, 0, 255), (0, 0, 2, 4))
+    picture.convert(mode).save(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png")[0, :, 0].tolist() == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full((3, 3), 0.5, np.float32),
+        np.full((3, 3), 70_000, np.int32),
+        np.full((3, 3), -1, np.int32),
+        np.full((3, 3), 200, np.int32),
+    ],
+)
+def test_values_of_no_known_range_are_refused(values, tmp_path):
+    Image.fromarray(values).save(tmp_path / "x.tiff")
+    with pytest.raises(ValueError, match="save it with 8 or 16 bits"):
+        read_image(tmp_path / "x.tiff")

@@ -1,27 +1,42 @@
 """gmm_masks against scikit-learn and planted mixtures; attention; the controls."""
+
 import numpy as np
 import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 
-from hmlc_core import masks
+from hmlc_core import checks, masks
 
-MAKERS = [masks.gmm_masks, lambda z, levels: masks.gmm_masks(z, levels, scope="batch"), masks.split_masks,
-          masks.random_masks, masks.sign_masks]
+MAKERS = [
+    masks.gmm_masks,
+    lambda z, levels: masks.gmm_masks(z, levels, scope="batch"),
+    masks.split_masks,
+    masks.random_masks,
+    masks.sign_masks,
+]
 
 
 def embeddings(batch=32, dim=60, seed=0):
-    return torch.randn(batch, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        batch, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def sklearn_labels(row, levels):
-    """What scikit-learn's EM makes of one embedding when started like ours: sorted values cut into equal parts."""
+    """scikit-learn's EM on one embedding, started like ours: sorted values in equal parts."""
     start = np.empty(len(row), int)
     start[np.argsort(row, kind="stable")] = np.arange(len(row)) * levels // len(row)
     parts = [row[start == k] for k in range(levels)]
-    mixture = GaussianMixture(levels, covariance_type="diag", max_iter=19, tol=0, reg_covar=1e-6 * row.var(),
-                              weights_init=[len(p) / len(row) for p in parts], means_init=[[p.mean()] for p in parts],
-                              precisions_init=[[1 / (p.var() + 1e-6 * row.var())] for p in parts])
+    mixture = GaussianMixture(
+        levels,
+        covariance_type="diag",
+        max_iter=19,
+        tol=0,
+        reg_covar=1e-6 * row.var(),
+        weights_init=[len(p) / len(row) for p in parts],
+        means_init=[[p.mean()] for p in parts],
+        precisions_init=[[1 / (p.var() + 1e-6 * row.var())] for p in parts],
+    )
     with pytest.warns(Warning):  # tol=0: "did not converge"
         found = mixture.fit(row[:, None]).predict(row[:, None])
     return np.argsort(np.argsort(-mixture.means_[:, 0]))[found]
@@ -45,7 +60,9 @@ def test_gmm_finds_planted_components(levels):
 
 def test_gmm_of_the_batch_finds_coordinates_that_behave_alike():
     planted = torch.tensor([0, 1] * 10)
-    z = embeddings(batch=200, dim=20) * torch.where(planted == 0, 5.0, 0.5) + torch.where(planted == 0, 3.0, -3.0)
+    z = embeddings(batch=200, dim=20) * torch.where(planted == 0, 5.0, 0.5) + torch.where(
+        planted == 0, 3.0, -3.0
+    )
     assert torch.equal(masks.gmm_masks(z, 2, scope="batch")[1], planted.expand(200, -1).double())
 
 
@@ -95,7 +112,7 @@ def test_attention_masks():
     found = attention(z)
     assert found.shape == (3, 32, 60) and (found > 0).all()
     assert found.mean(2).allclose(torch.ones(3, 32, dtype=z.dtype))
-    assert found[0].allclose(torch.softmax(attention.heads[0](z) / 60 ** 0.5, 1) * 60)
+    assert found[0].allclose(torch.softmax(attention.heads[0](z) / 60**0.5, 1) * 60)
     assert not found[0].allclose(found[1])
     found.square().sum().backward()
     assert z.grad.abs().sum() > 0 and all(p.grad is not None for p in attention.parameters())
@@ -103,12 +120,16 @@ def test_attention_masks():
         attention(z, 2)
 
 
-@pytest.mark.parametrize("z, levels, message", [
-    (torch.full((4, 8), 2.0), 2, "constant"),
-    (torch.full((4, 8), float("nan")), 2, "NaN"),
-    (torch.randn(4, 3), 4, "4 levels need at least as many coordinates, not 3"),
-    (torch.randn(4, 3), 0, "0 levels"),
-    (torch.randn(4), 2, r"\[B, D\]")])
+@pytest.mark.parametrize(
+    "z, levels, message",
+    [
+        (torch.full((4, 8), 2.0), 2, "constant"),
+        (torch.full((4, 8), float("nan")), 2, "NaN"),
+        (torch.randn(4, 3), 4, "4 levels need at least as many coordinates, not 3"),
+        (torch.randn(4, 3), 0, "0 levels"),
+        (torch.randn(4), 2, r"\[B, D\]"),
+    ],
+)
 def test_bad_input_is_named(z, levels, message):
     with pytest.raises(ValueError, match=message):
         masks.gmm_masks(z, levels)
@@ -125,9 +146,13 @@ def analysis_of_variance(x, labels):
 
 def test_separability_is_that_of_the_analysis_of_variance():
     labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, -1, 5])
-    x = torch.randn(11, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + labels[:, None] * torch.tensor([0, 0.5, 1, 10])
+    x = torch.randn(
+        11, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ) + labels[:, None] * torch.tensor([0, 0.5, 1, 10])
     known = labels >= 0
-    assert torch.allclose(masks.separability(x, labels), analysis_of_variance(x[known], labels[known]))
+    assert torch.allclose(
+        masks.separability(x, labels), analysis_of_variance(x[known], labels[known])
+    )
     assert torch.equal(masks.separability(x, torch.arange(11)), torch.zeros(4))
     assert torch.equal(masks.separability(x, torch.full((11,), -1)), torch.zeros(4))
 
@@ -138,23 +163,31 @@ def test_separability_of_noise_is_zero_on_average():
 
 
 def observed(strengths, levels=2, steps=50):
-    """Masks that saw coordinates which follow the classes of the level `strengths` names, so strongly, and noise."""
+    """Masks that saw coordinates which follow the classes of a level, so strongly, and noise."""
     generator = torch.Generator().manual_seed(0)
     made = masks.SeparabilityMasks(len(strengths), levels, momentum=0.9)
     for _ in range(steps):
         labels = torch.randint(4, (200, levels), generator=generator)
         x = torch.randn(200, len(strengths), generator=generator)
-        made.observe(x + torch.stack([strength * labels[:, level] for level, strength in strengths], 1), labels)
+        made.observe(
+            x + torch.stack([strength * labels[:, level] for level, strength in strengths], 1),
+            labels,
+        )
     return made
 
 
 @pytest.mark.parametrize("levels", [2, 3])
 def test_planted_coordinates_go_to_their_level(levels):
-    planted = [(d * 7 % levels, 1.0) for d in range(24)]        # not in the order in which the masks start
+    planted = [
+        (d * 7 % levels, 1.0) for d in range(24)
+    ]  # not in the order in which the masks start
     made = observed(planted, levels)
     assert made.level.tolist() == [level for level, _ in planted]
     z = torch.randn(5, 24)
-    assert torch.equal(made(z, levels), masks._partition(made.level, levels, z)) and (made(z).sum(0) == 1).all()
+    assert (
+        torch.equal(made(z, levels), masks._partition(made.level, levels, z))
+        and (made(z).sum(0) == 1).all()
+    )
 
 
 def test_harder_level_gets_more_coordinates_and_no_level_none():
@@ -163,3 +196,36 @@ def test_harder_level_gets_more_coordinates_and_no_level_none():
     assert (observed([(0, 100.0)] * 3, levels=3).level.sort().values == torch.arange(3)).all()
     with pytest.raises(ValueError, match="5 levels need"):
         masks.SeparabilityMasks(4, 5)
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+@pytest.mark.parametrize("shift", [-300, 1e3, 1e4])
+def test_gmm_masks_of_shifted_float32_embeddings(levels, shift):
+    z = embeddings(300, 128).float()
+    right = (masks.gmm_masks(z, levels) == masks.gmm_masks(z + shift, levels)).float().mean()
+    assert right > 0.999  # z + 1e4 itself is rounded to 1 / 1024
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_gmm_masks_of_tiny_and_huge_embeddings(scale):
+    z = embeddings().float()
+    assert (masks.gmm_masks(z, 2) == masks.gmm_masks(scale * z, 2)).float().mean() > 0.999
+
+
+def test_gmm_masks_of_a_narrow_component_far_from_the_others():
+    """Its variance must not drown in the rounding of a large mean's square."""
+    generator = torch.Generator().manual_seed(0)
+    planted = torch.arange(120) % 3 // 2
+    noise = torch.randn(20, 120, generator=generator)
+    z = torch.where(planted == 0, 1000 + 1e-2 * noise, noise)
+    assert torch.equal(masks.gmm_masks(z, 2).argmax(0), planted.expand(20, -1))
+
+
+def test_separability_learns_where_values_are_not_looked_at_but_moves_nothing():
+    z, labels = torch.randn(64, 8), torch.randint(3, (64, 2))
+    looked, blind = masks.SeparabilityMasks(8, 2), masks.SeparabilityMasks(8, 2)
+    looked.observe(z, labels)
+    with checks.values(False):
+        blind.observe(z, labels)
+    assert torch.equal(looked.separability, blind.separability) and blind.separability.any()
+    assert blind.level.tolist() == [0] * 4 + [1] * 4

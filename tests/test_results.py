@@ -1,16 +1,31 @@
-"""Tidy results: added whole, replaced by key, summarised with intervals, compared with a reference."""
+"""Tidy results: added whole, replaced by key, summarised with intervals, published."""
+
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from hmlc_core import results
+from hmlc_core import files
+from study import results
 
 
 def rows(method, values, level="a", metric="linear_accuracy", dataset="d", **more):
-    return [dict.fromkeys(results.COLUMNS, "x") | dict(dataset=dataset, method=method, level=level, metric=metric, seed=seed,
-                                                       value=value, seconds=1.0) | more for seed, value in enumerate(values)]
+    return [
+        dict.fromkeys(results.COLUMNS, "x")
+        | dict(
+            dataset=dataset,
+            method=method,
+            level=level,
+            metric=metric,
+            seed=seed,
+            value=value,
+            seconds=1.0,
+        )
+        | more
+        for seed, value in enumerate(values)
+    ]
 
 
 def test_rows_are_replaced_by_key(tmp_path):
@@ -19,7 +34,11 @@ def test_rows_are_replaced_by_key(tmp_path):
     results.add(rows("m", [0.5]) + rows("n", [0.3]), where)
     frame = results.read(where)
     assert list(frame.columns) == results.COLUMNS
-    assert frame.set_index(["method", "seed"]).value.to_dict() == {("m", 0): 0.5, ("m", 1): 0.2, ("n", 0): 0.3}
+    assert frame.set_index(["method", "seed"]).value.to_dict() == {
+        ("m", 0): 0.5,
+        ("m", 1): 0.2,
+        ("n", 0): 0.3,
+    }
 
 
 def test_foreign_csv_is_named(tmp_path):
@@ -35,13 +54,17 @@ def test_interval_is_student_t():
 
 
 def test_differences_are_paired_by_seed():
-    frame = pd.DataFrame(rows("hmce_paper", [0.1, 0.5, 0.9]) + rows("g_hmlc", [0.2, 0.6, 1.0]) + rows("late", [0.2]))
+    frame = pd.DataFrame(
+        rows("hmce_paper", [0.1, 0.5, 0.9]) + rows("g_hmlc", [0.2, 0.6, 1.0]) + rows("late", [0.2])
+    )
     table = results.summary(frame).set_index("method")
     assert table.difference["g_hmlc"] == pytest.approx(0.1)
     assert table.difference_half_width["g_hmlc"] == pytest.approx(0, abs=1e-12)
     assert table.half_width["g_hmlc"] > 0.5
     assert table.seeds.to_dict() == {"hmce_paper": 3, "g_hmlc": 3, "late": 1}
-    assert np.isnan(table.difference["hmce_paper"]) and table.difference["late"] == pytest.approx(0.1)
+    assert np.isnan(table.difference["hmce_paper"]) and table.difference["late"] == pytest.approx(
+        0.1
+    )
 
 
 def test_missing_methods_come_from_the_reference_and_say_so():
@@ -54,42 +77,89 @@ def test_missing_methods_come_from_the_reference_and_say_so():
 
 def test_rows_of_other_settings_are_dropped(tmp_path):
     where = tmp_path / "r.csv"
-    results.add(rows("m", [0.1, 0.2, 0.3], config_hash="old") + rows("n", [0.1], config_hash="kept"), where)
-    results.add(rows("m", [0.5], config_hash="new"), where, current={rows("m", [0.5])[0]["dataset"]: {"new", "kept"}, "other": set()})
+    results.add(
+        rows("m", [0.1, 0.2, 0.3], config_hash="old") + rows("n", [0.1], config_hash="kept"), where
+    )
+    results.add(
+        rows("m", [0.5], config_hash="new"),
+        where,
+        current={rows("m", [0.5])[0]["dataset"]: {"new", "kept"}, "other": set()},
+    )
     assert results.read(where).set_index("method").value.to_dict() == {"m": 0.5, "n": 0.1}
 
 
 def test_recorded_methods_are_paired_with_the_recorded_baseline():
     results.add(rows("hmce_paper", [0.1, 0.1]) + rows("g_hmlc", [0.2, 0.2]), results.path("cpu"))
-    results.add(rows("hmce_paper", [0.5, 0.5]) + rows("sign", [0.9, 0.9]), results.reference_path("cpu"))
+    results.add(
+        rows("hmce_paper", [0.5, 0.5]) + rows("sign", [0.9, 0.9]), results.reference_path("cpu")
+    )
     table = results.summary_with_reference("cpu").set_index("method")
     assert table.difference["sign"] == pytest.approx(0.4) and table.recorded["sign"]
     assert table.difference["g_hmlc"] == pytest.approx(0.1) and not table.recorded["g_hmlc"]
 
 
-def test_check_allows_the_tolerance_and_no_more():
-    results.add(rows("m", [0.80, 0.80, 0.80]) + rows("n", [0.80] * 3) + rows("m", [50.0] * 3, "all", "effective_rank"), results.path("cpu"))
-    results.add(rows("m", [0.82] * 3) + rows("n", [0.84] * 3) + rows("m", [54.0] * 3, "all", "effective_rank"), results.reference_path("cpu"))
-    found = results.compare("cpu").set_index(["method", "metric"])
-    assert found.agrees.to_dict() == {("m", "linear_accuracy"): True, ("n", "linear_accuracy"): False, ("m", "effective_rank"): True}
-    assert found.allowed["n", "linear_accuracy"] == pytest.approx(0.03)
-
-
-def test_check_leaves_out_data_from_another_source():
-    results.add(rows("m", [0.80] * 3), results.path("cpu"))
-    results.add(rows("m", [0.20] * 3, data_source="elsewhere"), results.reference_path("cpu"))
-    assert results.compare("cpu").empty
-
-
 def test_rows_kept_with_a_run_have_its_present_label(tmp_path):
     run = SimpleNamespace(folder=tmp_path, label="m")
-    assert results.kept(run, "a.csv", lambda: rows("m", [0.5]))[0]["method"] == "m"
+    assert results.cached_rows(run, "a.csv", lambda: rows("m", [0.5]))[0]["method"] == "m"
     run.label = "m@t0.1"
-    assert results.kept(run, "a.csv", None)[0]["method"] == "m@t0.1"
+    assert results.cached_rows(run, "a.csv", None)[0]["method"] == "m@t0.1"
+
+
+def test_the_reference_lies_with_the_code_wherever_the_work_lies(monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "WORK", tmp_path)
+    monkeypatch.setattr(files, "DATA", tmp_path / "data")
+    assert results.reference_path("cpu") == files.CODE / "data" / "reference" / "cpu.csv"
+    assert results.path("cpu") == tmp_path / "data" / "results" / "cpu.csv"
+
+
+def test_only_results_of_committed_code_become_a_reference():
+    results.add(rows("m", [0.1, 0.2], commit="abc123"), results.path("smoke"))
+    results.adopt("smoke", [0])
+    assert results.read(results.reference_path("smoke")).value.tolist() == [0.1]
+    for commit in ("abc123+", "unknown"):
+        results.add(rows("m", [0.1], commit=commit), results.path("smoke"))
+        with pytest.raises(ValueError, match="commit it"):
+            results.adopt("smoke", [0])
+
+
+def test_numbers_of_files_stay_texts(tmp_path):
+    results.add(rows("m", [0.1], commit="0123456789", config_hash="12e4"), tmp_path / "r.csv")
+    frame = results.read(tmp_path / "r.csv")
+    assert (frame.commit[0], frame.config_hash[0]) == ("0123456789", "12e4")
+
+
+@pytest.mark.parametrize("values, half_width", [([], np.nan), ([0.3], np.nan)])
+def test_interval_of_few_values(values, half_width):
+    mean, half = results.mean_and_interval(values)
+    assert np.isnan(half) and (np.isnan(mean) if not values else mean == 0.3)
+
+
+def test_verdicts_say_what_the_design_would_have_seen():
+    assert results.verdict(0.04, 0.012) == "above (+4.0 ± 1.2)"
+    assert results.verdict(-0.04, 0.012) == "below (-4.0 ± 1.2)"
+    assert results.verdict(0.004, 0.012) == "undecided (+0.4 ± 1.2; would have seen 1.2)"
+    assert results.verdict(0.04, np.nan) == "undecided (+4.0; one seed, which decides nothing)"
+    assert results.direction(0.012, 0.012) == "undecided"
+
+
+def test_published_tables_are_csv_and_markdown():
+    table = pd.DataFrame({"a": ["1.10"], "b": ["x ± y"]})
+    text = results.publish(table, "t", "About.", "cpu")
+    squeezed = re.sub(" +", " ", re.sub("-+", "-", text))
+    assert squeezed == "| a | b |\n|:-|:-|\n| 1.10 | x ± y |\n\nAbout.\n"
+    folder = files.FIGURES / "cpu"
+    assert (folder / "t.md").read_text() == text and (folder / "t.csv").read_text().startswith(
+        "a,b"
+    )
+
+
+def test_provenance_names_versions_commit_and_device(capsys):
+    results.provenance()
+    said = capsys.readouterr().out
+    assert f"commit {files.commit()}" in said and "torch 2." in said and "wall time" in said
 
 
 def test_texts():
     assert results.percent(0.8123, 0.0134) == "81.2 ± 1.3"
     assert results.percent(0.04, np.nan, True) == "+4.0"
     assert results.percent(np.nan) == "–"
-    assert results.markdown(pd.DataFrame({"a": ["1"], "b": ["2"]})) == "| a | b |\n| --- | --- |\n| 1 | 2 |"

@@ -1,0 +1,91 @@
+"""Maps of runs: row i is sample i, made once, with the numbers of that run and level below."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from hmlc_core import Settings, pretrain
+from study import maps
+
+TINY = Settings(canvas=24, dim=16, epochs=1, batch_size=32)
+
+
+def clusters():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(90) % 3
+    return torch.eye(8)[labels] + 0.05 * torch.randn(90, 8, generator=generator), labels.numpy()
+
+
+def test_neighbours_stay_neighbours():
+    vectors, labels = clusters()
+    points = maps.tsne(vectors)
+    assert points.shape == (90, 2)
+    assert KNeighborsClassifier(5).fit(points, labels).score(points, labels) == 1
+
+
+def test_length_of_vectors_does_not_matter():
+    vectors, _ = clusters()
+    assert (maps.tsne(vectors) == maps.tsne(4 * vectors)).all()
+
+
+def test_too_few_samples_are_refused():
+    with pytest.raises(ValueError, match="a map needs at least 10 samples, not 9"):
+        maps.tsne(torch.randn(9, 4))
+    assert maps.tsne(torch.randn(10, 4)).shape == (10, 2)
+
+
+def test_map_is_of_the_runs_embeddings_and_made_once(dataset, tmp_path, monkeypatch):
+    run = pretrain(dataset, "split", TINY, folder=tmp_path, device="cpu", progress=False)
+    asked = []
+
+    def tsne(vectors):
+        asked.append(vectors)
+        return vectors[:, :2].numpy()
+
+    monkeypatch.setattr(maps, "tsne", tsne)
+    some = maps.shown(dataset, 40)
+    for data in (dataset, some, dataset, some):
+        points = maps.map_of(run, data)
+        assert (points == run.embeddings(data)[:, :2].numpy()).all()
+    assert [len(vectors) for vectors in asked] == [96, 40]
+
+
+def test_shown_are_samples_of_the_data_set_with_their_own_labels(dataset):
+    some = maps.shown(dataset, 30)
+    assert len(some) == 30 and some.class_names == dataset.class_names
+    for image, labels in zip(some.images, some.labels):
+        same = (dataset.images == image).all((1, 2, 3))
+        assert same.any() and (dataset.labels[same] == labels).all()
+    assert len(maps.shown(dataset, 1000)) == 96
+    assert (maps.shown(dataset, 30).images == some.images).all()  # drawn once for all
+
+
+def test_shown_prefers_samples_with_all_labels(dataset):
+    labels = dataset.labels.copy()
+    labels[:80, 1] = -1
+    partly = replace(dataset, labels=labels)
+    assert len(maps.shown(partly, 50)) == 16 and (maps.shown(partly, 50).labels >= 0).all()
+    labels[:, 1] = -1
+    assert len(maps.shown(replace(dataset, labels=labels), 50)) == 50
+
+
+def test_captions_are_of_that_method_and_level(dataset, tmp_path):
+    run = pretrain(
+        dataset, "split", TINY, folder=tmp_path, device="cpu", progress=False, label="split@9"
+    )
+    rows = [
+        dict(method=method, level=level, metric=metric, value=value)
+        for method, level, metric, value in [
+            ("split@9", "central", "embedding_knn_accuracy", 0.123),
+            ("split@9", "central", "knn_accuracy", 0.99),
+            ("split@9", "central", "silhouette", -0.2),
+            ("split", "central", "silhouette", 0.7),
+            ("split@9", "subsidiary", "silhouette", 0.456),
+        ]
+    ]
+    assert maps.captions(run, rows) == {
+        ("split@9", "central"): "k-NN 12 %, silhouette -0.20",
+        ("split@9", "subsidiary"): "silhouette 0.46",
+    }

@@ -1,0 +1,284 @@
+"""The notebooks as a reader meets them: clean, short cells, prose around pictures, and they run."""
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import papermill
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from hmlc_core import PRESETS, Settings, files
+from study import own_data
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PER_DATASET = ("03", "04")
+LONGEST = 12  # lines of a code cell outside function definitions and calls that span lines
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells_of(path, kind="code"):
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == kind]
+
+
+def colab_cell(path):
+    tagged = [cell for cell in cells_of(path) if "colab" in cell.metadata.get("tags", [])]
+    return tagged[0].source
+
+
+def own_code(path):
+    """Sources of the code cells but the one for Colab."""
+    return [cell.source for cell in cells_of(path) if "colab" not in cell.metadata.get("tags", [])]
+
+
+@each
+def test_notebooks_are_clean(path):
+    code = cells_of(path)
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert code[-1].source == "results.provenance()"
+    first = nbformat.read(path, 4).cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# ")
+
+
+@each
+def test_numbered_notebooks_have_the_parameters_of_run_all(path):
+    names = set(papermill.inspect_notebook(str(path)))
+    if not path.stem[0].isdigit():
+        assert "profile" in names
+        return
+    more = {"dataset", "jobs"} if path.name[:2] in PER_DATASET else set()
+    assert names == {"profile", "extras"} | more
+
+
+@each
+def test_cells_are_short(path):
+    """Statements, not lines: a call may span several."""
+    for source in own_code(path):
+        tree = ast.parse(source)
+        statements = sum(isinstance(node, ast.stmt) for node in ast.walk(tree))
+        inside = sum(
+            sum(isinstance(node, ast.stmt) for node in ast.walk(function)) - 1
+            for function in tree.body
+            if isinstance(function, ast.FunctionDef)
+        )
+        imports = sum(isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body)
+        assert statements - inside - imports <= LONGEST, source
+
+
+@each
+def test_there_is_prose_before_and_after_each_picture(path):
+    cells = nbformat.read(path, 4).cells
+    for before, cell, after in zip(cells, cells[1:], cells[2:]):
+        draws = re.search(r"figures\.(save|image_grid|mean_image|values_by_level)\(", cell.source)
+        if cell.cell_type == "code" and draws and "def draw" not in cell.source:
+            assert before.cell_type == after.cell_type == "markdown", cell.source
+            assert not after.source.startswith("#"), after.source  # a sentence on what was seen
+
+
+@each
+def test_everything_imported_is_there(path):
+    for source in own_code(path):
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    if not hasattr(module, alias.name):
+                        importlib.import_module(f"{node.module}.{alias.name}")
+
+
+@each
+def test_everything_called_of_a_module_is_there(path):
+    """figures.x, tables.y and so on, also in branches that a run may not reach."""
+    modules = {}
+    for source in own_code(path):
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module in ("study", "hmlc_core"):
+                for alias in node.names:
+                    thing = getattr(importlib.import_module(node.module), alias.name, None)
+                    if thing is None:
+                        thing = importlib.import_module(f"{node.module}.{alias.name}")
+                    if type(thing) is type(ast):
+                        modules[alias.name] = thing
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                module = modules.get(node.value.id)
+                assert module is None or hasattr(module, node.attr), f"{node.value.id}.{node.attr}"
+
+
+def test_notebook_02_displays_the_mathematics_of_the_methods():
+    path = ROOT / "notebooks" / "02_masks_and_losses.ipynb"
+    text = "\n".join(cell.source for cell in cells_of(path, "markdown"))
+    displayed = re.findall(r"\$\$(.+?)\$\$", text, re.S)
+    for symbol in (r"\mathcal{N}", r"\pi_h", r"\sigma_h^2", "M_{hd}", r"\mathrm{softmax}", "b_l"):
+        assert any(symbol in formula for formula in displayed), symbol
+
+
+def test_notebook_03_shows_the_step_in_six_lines():
+    sources = own_code(ROOT / "notebooks" / "03_pretrain.ipynb")
+    (loop,) = [source for source in sources if "backward" in source]
+    body = next(node for node in ast.parse(loop).body if isinstance(node, ast.For)).body
+    assert len(body) == 8  # zero_grad, the six, print
+    order = ["two_views", "net(", "gmm_masks", "masked_hierarchical_loss", "backward", "step()"]
+    places = [loop.index(word) for word in order]
+    assert places == sorted(places)
+
+
+def run_cells(name, monkeypatch, **parameters):
+    """Run a notebook's code in this process with these parameters; returns its variables."""
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    assert set(parameters) <= set(papermill.inspect_notebook(str(path)))
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    variables = {}
+    for cell in cells_of(path):
+        tree = ast.parse(cell.source.rstrip().removesuffix(";"))
+        exec(compile(tree, name, "exec"), variables)
+        if "parameters" in cell.metadata.get("tags", []):
+            variables |= parameters
+    plt.close("all")
+    return variables
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of 2 x 3 classes with eight pictures each."""
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        folder = tmp_path / "pictures" / f"kind{number % 2}" / f"class{number}"
+        folder.mkdir(parents=True)
+        for k in range(8):
+            pixels = rng.integers(0, 60, (24, 24, 3)) + 30 * number
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{k}.png")
+    return tmp_path / "pictures"
+
+
+def test_your_own_data_runs_from_a_folder_to_maps(pictures, monkeypatch, capsys):
+    changes = {"epochs": 1, "dim": 8, "batch_size": 16}
+    choice = {"size": 24, "methods": ["cross_entropy", "split", "g_hmlc"], "changes": changes}
+    made = run_cells("your_own_data", monkeypatch, path=str(pictures), **choice)
+    assert made["settings"].epochs == 1 and made["settings"].canvas == 24
+    names = ["cross-entropy", "control: split", "G-HMLC", "largest class"]
+    assert list(made["table"].index) == names
+    assert list(made["table"].columns) == made["dataset"].level_names
+    for method in choice["methods"]:
+        assert made["points"][method].shape == (len(made["some"]), 2)
+        level = made["test"].level_names[0]
+        text = made["captions"][method, level]
+        assert text == f"{made['table'].loc[made['figures'].method_name(method), level]} % linear"
+    assert (files.DATA / "results" / "own-pictures.csv").exists()
+    assert "wall time" in capsys.readouterr().out
+
+
+def test_your_own_data_asks_for_a_path(monkeypatch):
+    with pytest.raises(ValueError, match="set `path` in the cell above"):
+        run_cells("your_own_data", monkeypatch)
+
+
+def test_explorer_writes_its_page(monkeypatch, capsys):
+    choice = {"profile": "smoke", "methods": ["split", "hmce_paper"], "samples": 60}
+    monkeypatch.setattr(files, "WORK", files.DATA.parent)
+    made = run_cells("explorer", monkeypatch, **choice)
+    assert set(made["points"]) == {"split", "hmce_paper"} and set(made["masks"]) == {"split"}
+    assert len(made["test"]) == 60
+    page = files.FIGURES / "smoke" / "explorer_hierarchical_mnist.html"
+    assert page.read_text() == made["page"]
+    assert "figures/smoke/explorer_hierarchical_mnist.html" in capsys.readouterr().out
+
+
+def test_settings_for_own_data_follow_the_number_of_samples():
+    small, large = (own_data.own_settings(n, 32) for n in (60, 60_000))
+    assert isinstance(small, Settings)
+    assert small.batch_size == 8 and large.batch_size == PRESETS["cpu"]["modelnet"].batch_size
+    assert small.epochs == 60 and large.epochs == 3 and own_data.own_settings(6000, 32).epochs == 10
+    assert small.canvas == 32 and small.train_size == 60
+    assert own_data.own_settings(60, 32, epochs=2, batch_size=16).epochs == 2
+    assert own_data.own_settings(60, 32, "gpu").encoder == "resnet18"
+    assert own_data.own_settings(60, 32, "gpu").optimizer == "adamw"
+    with pytest.raises(ValueError, match="unknown profile 'huge'"):
+        own_data.own_settings(60, 32, "huge")
+    with pytest.raises(TypeError, match="epoch"):
+        own_data.own_settings(60, 32, epoch=2)
+
+
+def test_guesses_are_the_shares_of_the_largest_training_class(dataset):
+    labels = np.stack([np.repeat([0, 1, 2], [50, 30, 16]), np.full(96, -1)], 1)
+    dataset.labels = labels
+    share, unknown = own_data.guesses(dataset, dataset)
+    assert share == pytest.approx(50 / 96) and np.isnan(unknown)
+
+
+def test_every_notebook_has_the_same_colab_cell_which_does_nothing_elsewhere():
+    assert len({colab_cell(path) for path in NOTEBOOKS}) == 1
+    for path in NOTEBOOKS:
+        (cell,) = [c for c in cells_of(path) if "colab" in c.metadata.get("tags", [])]
+        assert cell.metadata["cellView"] == "form"  # folds away
+        assert cells_of(path)[0] is not cell and cells_of(path)[0].source == cell.source
+    before = dict(os.environ), os.getcwd(), list(sys.path)
+    exec(colab_cell(NOTEBOOKS[0]), {})
+    assert (dict(os.environ), os.getcwd(), list(sys.path)) == before
+
+
+COLAB = """
+import importlib.util
+import os, subprocess, sys, types
+
+names = ("google", "google.colab", "google.colab.drive")
+google, colab, drive = (types.ModuleType(name) for name in names)
+google.colab, colab.drive, drive.mount = colab, drive, os.makedirs
+sys.modules |= dict(zip(names, (google, colab, drive)))
+commands, run, find = [], subprocess.run, importlib.util.find_spec
+
+
+def recorded(words, **more):
+    commands.append(words)
+    return run(words, **more) if words[0] == "git" else None
+
+
+subprocess.run = recorded
+importlib.util.find_spec = lambda name, *more: None if name == "embreex" else find(name, *more)
+exec(open("cell.py").read())
+print(commands[-1], os.getcwd())
+"""
+
+
+def test_colab_cell_fetches_installs_what_is_missing_and_keeps_runs_on_drive(tmp_path):
+    content = tmp_path / "content"
+    content.mkdir()
+    cell = colab_cell(NOTEBOOKS[0]).replace("/content", str(content))
+    cell = cell.replace("keep_on_drive = False", "keep_on_drive = True")
+    (tmp_path / "simulated.py").write_text(COLAB)
+    for source in ("", str(ROOT)):
+        filled = cell.replace('repository = ""', f'repository = "{source}"')
+        (tmp_path / "cell.py").write_text(filled)
+        command = [sys.executable, "simulated.py"]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        if not source:
+            assert "give the address of the git repository" in ended.stderr
+    assert ended.returncode == 0, ended.stderr
+    assert "installing embreex\n" in ended.stdout and "--constraint" in ended.stdout
+    wanted = ended.stdout.split("--constraint")[1].split("]")[0].replace(str(tmp_path), "")
+    assert "torch" not in wanted
+    runs = content / "hmlc" / "data" / "runs"
+    on_drive = content / "drive" / "MyDrive" / "hmlc" / "runs"
+    assert runs.is_symlink() and runs.resolve() == on_drive.resolve()
+
+
+def test_what_colab_has_keeps_its_version(monkeypatch):
+    colab = importlib.import_module("colab")
+    versions = {"torch": "2.11.0", "numpy": "2.1.0"}
+
+    def version(name):
+        if name not in versions:
+            raise colab.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(colab, "version", version)
+    assert colab.pins() == ["torch==2.11.0", "numpy==2.1.0"]
+    assert set(colab.missing()) <= set(colab.NEEDED)

@@ -1,0 +1,159 @@
+"""The plan of the study: which runs, with which settings, under which names."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from hmlc_core import METHODS, PRESETS, preset
+from study import options, plan, results
+
+# Runs of a profile with one extra alone; "" without any, "all" with all.
+COUNTS = {
+    "smoke": {"": 10, "baselines": 24, "order": 16, "peers": 20, "ablation": 12, "seeds": 80}
+    | {"cifar100": 30, "modelnet10": 30, "modelnet40": 30, "budget": 10, "temperature": 10}
+    | {"claims": 58, "tuning": 72, "variants": 13, "ours": 34, "all": 307},
+    "cpu": {"": 15, "baselines": 36, "order": 24, "peers": 30, "ablation": 18, "seeds": 80}
+    | {"cifar100": 45, "modelnet10": 45, "modelnet40": 45, "budget": 51, "temperature": 69}
+    | {"claims": 87, "tuning": 77, "variants": 18, "ours": 51, "all": 479},
+    "gpu": {"": 15, "baselines": 36, "order": 24, "peers": 30, "ablation": 18, "seeds": 80}
+    | {"cifar100": 45, "modelnet10": 45, "modelnet40": 45, "budget": 51, "temperature": 15}
+    | {"claims": 87, "tuning": 77, "variants": 18, "ours": 51, "all": 425},
+}
+
+
+@pytest.mark.parametrize("profile", plan.SEEDS)
+def test_number_of_runs(profile):
+    extras = {"": [], "all": options.EXTRAS} | {name: [name] for name in options.EXTRAS}
+    planned = {name: len(plan.planned_runs(profile, chosen)) for name, chosen in extras.items()}
+    assert planned == COUNTS[profile]
+
+
+@pytest.mark.parametrize("profile", plan.SEEDS)
+def test_runs_are_told_apart_and_every_one_belongs_to_a_notebook(profile):
+    plans = plan.planned_runs(profile, options.EXTRAS)
+    names = [(one.dataset, one.label, one.seed) for one in plans]
+    assert len(set(names)) == len(names)
+    parts = [plan.planned_runs(profile, options.EXTRAS, d) for d in (plan.MNIST, *plan.TABLE1)]
+    assert all(parts) and sum(map(len, parts)) == len(plans)
+    assert [one.seed for one in plans] == sorted(one.seed for one in plans)
+
+
+def test_what_is_named_exists():
+    plans = plan.planned_runs("cpu", options.EXTRAS)
+    assert {one.method for one in plans} <= set(METHODS)
+    assert set(options.PROFILES) == set(PRESETS) == set(plan.SEEDS) == set(plan.TSNE_SIZE)
+    assert {name for group in plan.GROUPS for name in group.needs} == set(options.EXTRAS)
+
+
+def test_the_default_run_has_the_main_methods_alone():
+    for profile in plan.SEEDS:
+        plans = plan.planned_runs(profile)
+        assert {one.label for one in plans} == set(plan.MAIN)
+        assert {one.dataset for one in plans} == {plan.MNIST}
+        assert all(one.settings == preset(profile) for one in plans)
+
+
+def test_unknown_extra_is_named():
+    with pytest.raises(ValueError, match="unknown extra cifar: choose from baselines"):
+        plan.planned_runs("cpu", ["cifar"])
+
+
+def test_changes_are_values_or_functions_of_the_usual():
+    changes = (
+        {},
+        *plan.each("epochs", map(plan.times, (1 / 4, 1, 4))),
+        *plan.each("learning_rate", [plan.times(0.3)]),
+        {"fresh": not preset("cpu").fresh, "batch_size": 32},
+    )
+    group = plan.Group((), (plan.MNIST,), ("split",), changes, seeds=5)
+    made = plan.expand(group, "cpu")
+    usual = preset("cpu")
+    few, many = round(usual.epochs / 4), 4 * usual.epochs
+    labels = [one.label for one in made if one.seed == 4]
+    assert labels == [
+        "split",
+        f"split@{few}",
+        f"split@{many}",  # times 1 changes nothing, so it is left out
+        f"split@lr{0.3 * usual.learning_rate:g}",
+        f"split@b32@fresh={not usual.fresh}",
+    ]
+    settings = {one.label: one.settings for one in made}
+    assert settings[f"split@{many}"] == replace(usual, epochs=many)
+    assert {one.seed for one in made} == set(range(5))
+
+
+def test_groups_that_overlap_give_each_run_once(monkeypatch):
+    more = plan.Group((), (plan.MNIST,), ("split", "rince"), seeds=10)
+    monkeypatch.setattr(plan, "GROUPS", (*plan.GROUPS, more))
+    plans = plan.planned_runs("cpu")
+    assert len(plans) == len(set(plans)) == 15 + 7 + 10
+
+
+def test_a_method_has_its_own_temperature(monkeypatch):
+    own = {"hierarchical_mnist": {"g_hmlc": 0.25}, "hierarchical_mnist_tail10": {"g_hmlc": 0.5}}
+    monkeypatch.setattr(plan, "TEMPERATURES", {"cpu": own})
+    plans = plan.planned_runs("cpu", options.EXTRAS)
+    used = {(p.dataset, p.method): p.settings.temperature for p in plans if p.label == p.method}
+    assert used["hierarchical_mnist", "g_hmlc"] == 0.25
+    assert used["hierarchical_mnist_swapped", "g_hmlc"] == 0.25  # a variant
+    assert used["hierarchical_mnist_three", "g_hmlc"] == 0.25  # of the same kind
+    assert used["hierarchical_mnist_tail10", "g_hmlc"] == 0.5
+    assert used["hierarchical_mnist", "a_hmlc"] == preset("cpu").temperature
+    assert used["cifar100", "g_hmlc"] == preset("cpu", "cifar100").temperature
+    assert plan.usual_settings("gpu", plan.MNIST, "g_hmlc") == preset("gpu")
+
+
+def test_trials_are_shorter_and_start_from_one_temperature():
+    tried, whole = (plan.usual_settings("cpu", n) for n in ("cifar100_tuning", "cifar100"))
+    assert (tried.epochs, tried.temperature) == (2, 0.1) and (whole.epochs, whole.temperature) == (
+        6,
+        0.4,
+    )
+    assert plan.usual_settings("cpu", "hierarchical_mnist_tuning") == preset("cpu")
+
+
+def test_labels_say_what_differs():
+    usual = preset("cpu")
+    changed = replace(usual, temperature=0.2, head_batch_norm=False, epochs=4, dim=64)
+    assert plan.run_label("shared", changed, usual) == "shared_without_batchnorm@4@t0.2@dim=64"
+    assert plan.run_label("shared", usual, usual) == "shared"
+
+
+@pytest.mark.parametrize(
+    "name, base",
+    [
+        ("cifar100_tuning", "cifar100"),
+        ("cifar100_swapped", "cifar100"),
+        ("hierarchical_mnist_tail50", plan.MNIST),
+        ("hierarchical_mnist_three_swapped", plan.MNIST),
+        ("modelnet10_super", "modelnet10"),
+        ("modelnet_office", "modelnet_office"),
+        ("cifar100_mine", "cifar100_mine"),
+        ("own", "own"),
+    ],
+)
+def test_variants_are_known_and_other_names_pass_through(name, base):
+    assert plan.variant_of(name) == base
+
+
+def test_a_name_alone_changes_no_setting():
+    for name in ("cifar100_mine", "modelnet_office", "hierarchical_mnist_of_mine"):
+        assert plan.usual_settings("cpu", name) == preset("cpu")
+
+
+def test_reference_holds_the_planned_runs_from_committed_code():
+    reference, repeats = (
+        results.read(ROOT / "data" / "reference" / f"{name}.csv") for name in ("cpu", "cpu_repeats")
+    )
+    have = set(zip(reference.dataset, reference.method, reference.seed))
+    least, most = (
+        {(one.dataset, one.label, one.seed) for one in plan.planned_runs("cpu", extras)}
+        for extras in ([], options.EXTRAS)
+    )
+    assert least <= have <= most
+    about = ["device", "data_source", "torch", "commit", "config_hash"]
+    assert not reference[about].isna().any().any()
+    assert set(repeats.dataset) == {plan.MNIST} and set(repeats.method) <= set(reference.method)
+    assert not pd.concat([reference, repeats]).commit.str.endswith("+").any()

@@ -1,0 +1,386 @@
+"""run_all.sh as a user meets it: options at once, the cache, Ctrl-C, what is missing."""
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import ROOT
+from papermill.exceptions import PapermillExecutionError
+
+import run
+from hmlc_core import files
+from study import check, options, plan, results, work
+
+PARTS = ("hmlc_core", "notebooks", "data/reference", "figures/paper.mplstyle", "environment.sh")
+PARTS += ("run_all.sh", "pyproject.toml")
+NUMBERED = [path.name for path in options.NOTEBOOKS]
+
+
+def copy_project(target):
+    for name in PARTS:
+        source = ROOT / name
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            skip = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+            shutil.copytree(source, target / name, ignore=skip)
+        else:
+            shutil.copy(source, target / name)
+
+
+def start(project, *words, **environment):
+    kept = {k: v for k, v in os.environ.items() if k not in ("HMLC_DATA", "HMLC_ROOT")}
+    kept |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment}
+    command = ["bash", str(project / "run_all.sh"), *words]
+    return subprocess.Popen(
+        command, env=kept, cwd=project.parent, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def run_all(project, *words, **environment):
+    process = start(project, *words, **environment)
+    process.out, process.err = process.communicate(timeout=900)
+    return process
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """A copy of the project, so that runs write nothing into this one."""
+    copy = tmp_path_factory.mktemp("somewhere") / "project"
+    copy_project(copy)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def work_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="session")
+def first_run(project, work_folder):
+    return run_all(project, "--profile", "smoke", "--check", HMLC_ROOT=str(work_folder))
+
+
+def test_smoke_run_agrees_with_its_reference(first_run):
+    assert first_run.returncode == 0, first_run.out[-3000:] + first_run.err[-3000:]
+    assert re.search(r"numbers of 5 runs in smoke.csv, .* 0 differ, 0 missing", first_run.out)
+
+
+def test_smoke_run_makes_every_figure_and_table_where_it_was_told_to(
+    project, work_folder, first_run
+):
+    made = {path.name for path in (work_folder / "figures" / "smoke").iterdir()}
+    figures = ("fig1_pairs", "fig2_architecture", "fig3_hierarchical_mnist", "fig4_tsne", "masks")
+    figures += ("fig4_tsne_wide", "learning_curves", "linear_accuracy", "finding_mnist")
+    figures += ("claim_order", "mask_usage", "number_of_levels")
+    assert {f"{name}.{kind}" for name in figures for kind in ("png", "pdf")} <= made
+    tables = ("table1_hierarchical_mnist", "table2_variance", "verdicts", "times", "claims")
+    assert {f"{name}.md" for name in tables} <= made
+    page = (work_folder / "figures" / "smoke" / "README.md").read_text()
+    assert "![fig4_tsne](fig4_tsne.png)" in page and "A-HMLC above G-HMLC" in page
+    assert not (project / "data" / "runs").exists() and not (project / "figures" / "smoke").exists()
+
+
+def test_output_of_a_good_run(first_run):
+    out, err = first_run.out, first_run.err
+    assert "Profile smoke: 10 training runs, 10 of them new" in out
+    assert f"[7/7] {NUMBERED[-1][:-6]}" in out and "elapsed, about" in out
+    assert "IPKernelApp" not in out + err and "Traceback" not in out + err
+    assert len((out + err).splitlines()) < 150
+
+
+def test_executed_notebooks_end_with_provenance_and_hold_no_warnings(work_folder, first_run):
+    executed = sorted((work_folder / "data" / "executed").glob("*.ipynb"))
+    assert [path.name for path in executed] == [f"smoke-{name}" for name in NUMBERED]
+    for path in executed:
+        outputs = [o for cell in nbformat.read(path, 4).cells for o in cell.get("outputs", [])]
+        assert "wall time" in outputs[-1]["text"]
+        bad = [o for o in outputs if o.output_type == "error" or "Warning" in o.get("text", "")]
+        assert not bad, path.name
+
+
+def test_second_run_comes_from_the_cache_and_gives_the_same_numbers(
+    project, work_folder, first_run
+):
+    csv = work_folder / "data" / "results" / "smoke.csv"
+    before = csv.read_text()
+    runs = (work_folder / "data" / "runs").rglob("checkpoint.pt")
+    stamps = {path: path.stat().st_mtime_ns for path in runs}
+    words = ("--profile", "smoke", "--only", "3,4")
+    again = run_all(project, *words, HMLC_ROOT=str(work_folder))
+    assert again.returncode == 0, again.err[-3000:]
+    assert "10 training runs, 0 of them new" in again.out
+    assert again.out.count("from cache: hierarchical_mnist") == 5
+    assert "[1/2] 03_pretrain" in again.out and "[2/2] 04_linear_evaluation" in again.out
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert csv.read_text() == before
+
+
+def test_failing_notebook_stops_with_its_name_cell_and_error(tmp_path):
+    parameters = nbformat.v4.new_code_cell("profile = 'cpu'", metadata={"tags": ["parameters"]})
+    notebook = nbformat.v4.new_notebook(cells=[parameters])
+    notebook.cells.append(nbformat.v4.new_code_cell("raise KeyError('planted')"))
+    notebook.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "p"}
+    path = tmp_path / "06_broken.ipynb"
+    nbformat.write(notebook, path)
+    with pytest.raises(SystemExit) as stopped:
+        run.run_notebook(path, {"profile": "smoke"}, None, None)
+    words = str(stopped.value)
+    assert re.search(r"06_broken.ipynb failed in cell \d+:\nKeyError: 'planted'", words)
+    assert "run again to go on" in words
+
+
+def test_ctrl_c_ends_in_one_line_and_running_again_goes_on(project, tmp_path):
+    words = ("--profile", "smoke", "--only", "03", "--jobs", "1")
+    process = start(project, *words, HMLC_ROOT=str(tmp_path))
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "1/10 " in line:
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert "Traceback" not in out + err
+    assert err.strip().splitlines()[-1].startswith("Stopped. What is finished is kept: run again")
+    again = run_all(project, *words, HMLC_ROOT=str(tmp_path))
+    assert again.returncode == 0 and "from cache: hierarchical_mnist" in again.out
+
+
+# ------------------------------------------------------------ options, before anything is installed
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A PATH on which Python has the standard library alone."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+    (folder / "python").chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+WRONG = [
+    (["--jobs", "0"], "0 is not at least 1"),
+    (["--jobs", "two"], "invalid"),
+    (["--profile", "huge"], "invalid choice"),
+    (["--only", "99"], "unknown: 99"),
+    (["--with", "cifar"], "unknown: cifar"),
+    (["--frsh"], "unrecognized"),
+]
+
+
+@pytest.mark.parametrize("words, message", WRONG)
+def test_wrong_options_are_answered_before_anything_is_installed(words, message, bare, tmp_path):
+    copy_project(tmp_path / "project")
+    ended = run_all(tmp_path / "project", *words, PATH=bare)
+    assert ended.returncode == 2 and message in ended.err and "Installing" not in ended.out
+    assert not (tmp_path / "project" / ".venv").exists()
+
+
+def test_help_is_answered_before_anything_is_installed_and_fits_a_screen(bare, tmp_path):
+    copy_project(tmp_path / "project")
+    ended = run_all(tmp_path / "project", "--help", PATH=bare)
+    assert ended.returncode == 0 and "Installing" not in ended.out
+    assert "--check" in ended.out and len(ended.out.splitlines()) <= 32
+    assert not (tmp_path / "project" / ".venv").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_installed(bare, tmp_path):
+    copy_project(tmp_path / "project")
+    (tmp_path / "file").write_text("")
+    ended = run_all(tmp_path / "project", PATH=bare, HMLC_ROOT=str(tmp_path / "file"))
+    assert ended.returncode == 1 and f"cannot write into {tmp_path / 'file'}/data" in ended.err
+    assert not (tmp_path / "project" / ".venv").exists()
+
+
+def test_options_mean_what_they_say():
+    chosen = options.parse(["--only", "3,05", "--with", "order,cifar100", "--jobs", "2"])
+    assert (chosen.only, chosen.extras, chosen.jobs) == (["03", "05"], ["order", "cifar100"], 2)
+    usual = options.parse([])
+    assert (usual.profile, usual.only, usual.extras, usual.jobs) == (None, [], [], None)
+    assert options.parse(["--with", "all"]).extras == list(options.EXTRAS)
+
+
+# ------------------------------------------------------------ what is run
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """(notebook, parameters) of what would have been run; a missing data set if "modelnet40"."""
+    ran = []
+
+    def execute(notebook, target, parameters):
+        ran.append((notebook.name[:2], parameters))
+        if parameters.get("dataset") == "modelnet40":
+            raise PapermillExecutionError(3, 3, "", "FileNotFoundError", "put it there", [])
+
+    monkeypatch.setattr(run, "execute", execute)
+    return ran
+
+
+def ended(*words):
+    with pytest.raises(SystemExit) as stopped:
+        run.main(list(words))
+    return stopped.value.code
+
+
+def test_bare_run_on_a_gpu_trains_the_main_methods_alone(monkeypatch, executed, capsys):
+    monkeypatch.setattr(run.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(work.train, "best_device", lambda: run.torch.device("cuda"))
+    monkeypatch.setattr(run.torch.cuda, "device_count", lambda: 1)
+    assert ended() == 0
+    assert [number for number, _ in executed] == options.numbers()
+    assert all(p["profile"] == "gpu" and p["extras"] == [] for _, p in executed)
+    assert "Profile gpu: 15 training runs, 15 of them new" in capsys.readouterr().out
+
+
+def test_missing_data_set_is_named_the_rest_runs_and_the_exit_status_says_so(executed, capsys):
+    assert (
+        ended("--profile", "smoke", "--with", "modelnet40,cifar100,order", "--only", "3,4,7") == 1
+    )
+    order = [(number, p.get("dataset")) for number, p in executed]
+    mnist = plan.MNIST
+    assert order == [
+        ("03", mnist), ("03", "cifar100"), ("03", "modelnet40"), ("04", mnist), ("04", "cifar100"),
+        ("07", None),
+    ]  # fmt: skip
+    assert executed[0][1]["extras"] == ["modelnet40", "cifar100", "order"]
+    assert executed[-1][1]["extras"] == ["cifar100", "order"]
+    assert "NOT RUN: modelnet40. put it there" in capsys.readouterr().out
+
+
+def test_jobs_reach_the_notebooks_that_train(executed):
+    assert ended("--profile", "smoke", "--jobs", "3") == 0
+    assert {p["jobs"] for _, p in executed if "jobs" in p} == {3}
+    assert [n for n, p in executed if "jobs" in p] == ["03", "04"]
+
+
+def test_unknown_papermill_parameter_is_refused():
+    with pytest.raises(SystemExit, match="has no parameter epochs"):
+        run.run_notebook(options.NOTEBOOKS[0], {"profile": "smoke", "epochs": 3}, None, 1)
+
+
+def test_check_without_a_reference_stops_before_the_run(executed):
+    assert "no " in ended("--profile", "smoke", "--check") and not executed
+
+
+def test_check_decides_the_exit_status(executed, monkeypatch):
+    results.reference_path("smoke").parent.mkdir(parents=True)
+    results.reference_path("smoke").write_text("")
+    asked = []
+    for answer in (0, 1):
+        monkeypatch.setattr(check, "check", lambda *given, a=answer: asked.append(given) or a)
+        assert ended("--profile", "smoke", "--check", "--only", "06") == answer
+    assert asked[0] == ("smoke", plan.planned_runs("smoke"))
+
+
+def test_ctrl_c_is_one_line(executed, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "execute", interrupt)
+    assert ended("--profile", "smoke") == f"\nStopped. {run.GO_ON}"
+
+
+def test_the_rest_is_at_the_pace_of_what_is_done():
+    assert run.seconds_left(0, [10, 20, 30], 0) == 60
+    assert run.seconds_left(2, [1, 1000], 1) < 1100  # a pace of seconds says little
+    assert run.seconds_left(2000, [1000, 300], 1) == pytest.approx(600, rel=0.05)
+
+
+def test_runs_that_are_there_do_not_enter_the_guess(monkeypatch):
+    plans = plan.planned_runs("cpu")
+    whole = run.guess("03", plan.MNIST, plans, 1)
+    assert whole > run.guess("03", plan.MNIST, plans, 2) > run.guess("03", "cifar100", plans, 1)
+    monkeypatch.setattr(work, "folders_of", lambda one: ["there"] if one.seed else [])
+    third = run.guess("03", plan.MNIST, plans, 1)
+    fixed = run.guess("03", plan.MNIST, [], 1) + 0.5 * len(plans)
+    assert third - fixed == pytest.approx((whole - fixed) / 3)
+
+
+def test_fresh_deletes_this_job_alone(executed, capsys):
+    def make(one):
+        folder = files.DATA / "runs" / f"{one.dataset}-{one.method}-seed{one.seed}-0123"
+        folder.mkdir(parents=True)
+        config = {"data set": one.dataset, "method": one.method, "seed": one.seed}
+        (folder / "config.json").write_text(json.dumps(config | one.settings.of_training()))
+        return folder
+
+    ours = [make(one) for one in plan.planned_runs("smoke")]
+    other = make(plan.planned_runs("cpu", ["cifar100"])[-1])
+    own = files.DATA / "runs" / "own-split-seed0-0123"
+    own.mkdir()
+    cache = files.DATA / "cache" / "a.npz"
+    cache.parent.mkdir()
+    cache.write_text("")
+    assert ended("--profile", "smoke", "--fresh", "--only", "06") == 0
+    assert not any(folder.exists() for folder in ours)
+    assert other.exists() and own.exists() and cache.exists()
+    assert "--fresh: deleted 10 runs" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------ installing torch
+
+
+@pytest.fixture
+def install(tmp_path):
+    """Calls install_torch with a pip that writes down its words; returns (output, words)."""
+
+    def call(address, kept=""):
+        place = tmp_path / "place"
+        (place / ".venv" / "bin").mkdir(parents=True)
+        (place / ".venv" / "keep.txt").write_text(kept)
+        python = place / ".venv" / "bin" / "python"
+        note, real = 'echo "$@" >> said', f'exec "{sys.executable}" "$@"'
+        python.write_text(f'#!/bin/sh\nif [ "$1" = -m ]; then {note}; else {real}; fi\n')
+        python.chmod(0o755)
+        shutil.copy(ROOT / "environment.sh", place)
+        (place / "nvidia-smi").write_text("#!/bin/sh\nexit 1\n")
+        (place / "nvidia-smi").chmod(0o755)
+        script = f"source ./environment.sh; CPU_TORCH={address}; install_torch"
+        path = f"{place}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "no_proxy": "*"}
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=place, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        said = place / "said"
+        return done.stdout, said.read_text() if said.exists() else ""
+
+    return call
+
+
+def test_without_a_gpu_the_small_torch_is_installed(install, tmp_path):
+    (tmp_path / "served" / "torch").mkdir(parents=True)
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served")
+    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    out, words = install(address)
+    server.shutdown()
+    assert f"--index-url {address} torch torchvision" in words and "200 MB" in out
+
+
+def test_where_its_index_cannot_be_had_that_is_said_within_seconds(install):
+    start = time.monotonic()
+    out, words = install("http://127.0.0.1:9")
+    assert words == "" and "cannot be had" in out and "3 GB" in out
+    assert time.monotonic() - start < 10
+
+
+def test_a_torch_that_is_there_is_kept(install):
+    assert install("http://127.0.0.1:9", "torch==2.9.0\n") == ("", "")

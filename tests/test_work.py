@@ -1,0 +1,168 @@
+"""Many runs: several at a time with the same numbers, from the cache, with an honest estimate."""
+
+import heapq
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hmlc_core import files, preset, pretrain
+from study import evaluation, plan, results, work
+
+TINY = replace(preset("smoke"), train_size=64, test_size=32, canvas=32, batch_size=32, epochs=2)
+
+
+def planned(*methods, seeds=1, settings=TINY):
+    return [plan.Plan(plan.MNIST, m, settings, s, m) for s in range(seeds) for m in methods]
+
+
+def test_runs_side_by_side_are_those_of_one_process(tmp_path, capfd):
+    plans = planned("split", "a_hmlc", "cross_entropy")
+    plans[1] = replace(plans[1], label="a_hmlc@t0.1")
+    runs = work.train_all(plans, jobs=2)
+    said = capfd.readouterr().out
+    assert [run.label for run in runs] == ["split", "a_hmlc@t0.1", "cross_entropy"]
+    assert [run.method for run in runs] == ["split", "a_hmlc", "cross_entropy"]
+    assert said.count(" s, loss ") == 3 and "3/3" in said and "left" in said
+    threads = max(work.joblib.cpu_count() // 2, 1)
+    assert {run.trained_on for run in runs} == {f"cpu ({threads} threads)"}
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    alone = pretrain(plan.MNIST, "split", TINY, 0, folder=tmp_path / "alone", progress=False)
+    torch.set_num_threads(before)
+    for ours, theirs in zip(runs[0].model.state_dict().values(), alone.model.state_dict().values()):
+        assert torch.equal(ours, theirs)
+    rows = work.evaluate_all(plans, jobs=2)
+    assert rows == [row for run in runs for row in evaluation.evaluate(run)]
+
+
+def test_a_second_time_all_comes_from_the_cache(capsys):
+    plans = planned("split", "shared", seeds=2)
+    work.train_all(plans, jobs=1)
+    made = {p: p.stat().st_mtime_ns for p in (files.DATA / "runs").rglob("checkpoint.pt")}
+    assert len(made) == 4 and "from cache" not in capsys.readouterr().out
+    more = [*plans, *planned("sign")]
+    work.train_all(more, jobs=1)
+    said = capsys.readouterr().out
+    assert "from cache: hierarchical_mnist  split seeds 0, 1\n" in said
+    assert "1 runs to train" in said and "1/1  hierarchical_mnist  sign seed 0" in said
+    assert {p: p.stat().st_mtime_ns for p in made} == made
+
+
+def test_a_run_that_was_interrupted_is_not_from_the_cache(capsys):
+    (one,) = planned("split")
+    work.train_all([one], jobs=1)
+    (checkpoint,) = (files.DATA / "runs").rglob("checkpoint.pt")
+    stored = torch.load(checkpoint, weights_only=True)
+    torch.save(stored | {"history": stored["history"][:1]}, checkpoint)
+    data = work._datasets([one])[work._data_of(one)]
+    assert work._epochs_done(one, data, torch.device("cpu")) == 1
+    checkpoint.write_bytes(b"cut off")
+    assert work._epochs_done(one, data, torch.device("cpu")) == 0
+    with pytest.raises(ValueError, match="unreadable"):
+        work.train_all([one], jobs=1)
+
+
+def test_an_error_of_a_run_is_the_error():
+    with pytest.raises(ValueError, match="unknown method 'no_such_method'"):
+        work.train_all(planned("no_such_method"), jobs=2)
+
+
+def test_a_missing_data_set_is_a_file_not_found_error():
+    with pytest.raises(FileNotFoundError):
+        work.train_all([plan.Plan("modelnet40", "split", TINY, 0, "split")])
+
+
+def _kill(_):
+    os._exit(9)
+
+
+def test_a_killed_process_is_said_with_what_to_do():
+    with pytest.raises(RuntimeError, match="memory ran out: run again with fewer than --jobs 2"):
+        list(work._each(_kill, planned("split", "shared"), 2))
+    for process in work.multiprocessing.active_children():
+        process.join(20)
+    assert not work.multiprocessing.active_children()
+
+
+def test_as_many_jobs_as_cores_or_gpus(monkeypatch):
+    monkeypatch.setattr(work.joblib, "cpu_count", lambda: 6)
+    assert work.jobs_here(3) == 3
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert work.jobs_here() == 6
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert work.jobs_here() == 4
+
+
+def test_environment_is_put_back(monkeypatch):
+    monkeypatch.setenv("HMLC_A", "before")
+    monkeypatch.delenv("HMLC_B", raising=False)
+    with work._environment(HMLC_A="1", HMLC_B="2"):
+        assert (os.environ["HMLC_A"], os.environ["HMLC_B"]) == ("1", "2")
+    assert os.environ["HMLC_A"] == "before" and "HMLC_B" not in os.environ
+
+
+def schedule(durations, jobs):
+    """(end, run) in the order runs end, if each starts when a place is free."""
+    places, ends = [0.0] * jobs, []
+    for run, duration in enumerate(durations):
+        start = heapq.heappop(places)
+        heapq.heappush(places, start + duration)
+        ends.append((start + duration, run))
+    return sorted(ends)
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["alike", "budgets", "noisy"])
+def test_the_estimate_is_right_within_half_from_the_third_run_on(jobs, kind):
+    generator = np.random.default_rng(0)
+    guesses = np.ones(24) if kind == "alike" else np.resize([1.0, 2.0, 4.0], 24)
+    noise = generator.uniform(0.8, 1.25, 24) if kind == "noisy" else np.ones(24)
+    durations = 37 * guesses * noise
+    ends = schedule(durations, jobs)
+    left = work.Estimate(dict(enumerate(guesses)), jobs)
+    for number, (now, run) in enumerate(ends, 1):
+        left.finished(run, durations[run])
+        true = ends[-1][0] - now
+        if number >= 3 and true > max(durations):  # then rounding at the end plays no part
+            assert true / 1.5 < left.seconds() < 1.5 * true
+    assert left.seconds() == 0
+
+
+def test_a_guess_counts_epochs_pixels_and_images():
+    (one,) = planned("split", settings=preset("cpu"))
+    longer = replace(one, settings=replace(one.settings, epochs=2 * one.settings.epochs))
+    assert work.seconds_of(longer) == pytest.approx(2 * work.seconds_of(one))
+    assert 10 < work.seconds_of(one) / one.settings.epochs * 6 < 100
+    modelnet = plan.Plan("modelnet10", "split", preset("cpu", "modelnet"), 0, "split")
+    assert work.seconds_of(modelnet) > 0
+
+
+def test_folders_of_a_plan_are_those_of_its_settings():
+    one, other = planned("split", seeds=2)
+    run = work.train_all([one, other], jobs=1)[0]
+    assert work.folders_of(one) == [run.folder]
+    assert work.folders_of(replace(one, settings=replace(TINY, temperature=0.3))) == []
+    (run.folder / "config.json").unlink()
+    assert work.folders_of(one) == []
+
+
+def test_hashes_of_what_a_profile_may_have_are_those_of_its_runs(monkeypatch):
+    group = plan.Group((), (plan.MNIST,), ("split",), seeds=1)
+    monkeypatch.setattr(plan, "GROUPS", (group,))
+    monkeypatch.setattr(plan, "usual_settings", lambda *_: TINY)
+    plans = plan.planned_runs("smoke")
+    assert work.current_hashes("smoke", plan.MNIST) == {}
+    runs = work.train_all(plans, jobs=1)
+    rows = work.evaluate_all(plans, jobs=1)
+    results.add(rows, results.path("smoke"))
+    assert work.current_hashes("smoke", plan.MNIST) == {plan.MNIST: {runs[0].config_hash}}
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(0, "0 s"), (89, "89 s"), (90, "2 min"), (3000, "50 min"), (9000, "2.5 h")]
+)
+def test_clock(seconds, text):
+    assert work.clock(seconds) == text
