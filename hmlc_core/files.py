@@ -42,8 +42,9 @@ def writing(path):
         beside.chmod(0o666 & ~_umask())
         os.replace(beside, path)
     except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
-            raise  # of torch's errors only that of its writer is one of the disk
+        of_writer = "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
+        if isinstance(error, RuntimeError) and not of_writer:
+            raise  # of torch's errors only those of its writer are of the disk
         raise OSError(
             f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some space or "
             f"allow writing to {path.parent}, then run again: what is already saved is kept"

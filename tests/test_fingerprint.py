@@ -10,7 +10,7 @@ import types
 
 import pytest
 
-from hmlc_core.fingerprint import fingerprint
+from hmlc_core.fingerprint import _source, fingerprint
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -313,6 +313,13 @@ def test_comments_docstrings_and_places_change_nothing(tmp_path, monkeypatch):
     assert fingerprint(make(plain)) == fingerprint(make(told, filename="/tmp/ipykernel_9/4.py"))
     first = fingerprint(from_file(plain, tmp_path / "a", "own", monkeypatch))
     assert fingerprint(from_file(told, tmp_path / "b", "own", monkeypatch)) == first
+
+
+def test_where_there_is_source_no_bytecode_counts(tmp_path, monkeypatch):
+    """So that another version of Python gives the same."""
+    text = "class method:\n    def f(self):\n        def g(): return 1  # one\n        return g\n"
+    code = from_file(text, tmp_path / "a", "own", monkeypatch).f.__code__
+    assert _source(code) == "def f(self):\n    def g(): return 1\n    return g"
 
 
 def test_installed_packages_count_by_name_and_version(monkeypatch):

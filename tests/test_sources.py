@@ -406,8 +406,10 @@ def test_every_file_of_the_archive_counts(folder, name):
     assert files.stamp(cifar100.stored_files()) != before
 
 
-def test_another_cifar_than_the_published_is_refused_and_kept(folder):
+def test_another_cifar_than_the_published_is_refused_and_kept(folder, monkeypatch):
     """torchvision would download the published one over it."""
+    overwrite = "torchvision.datasets.CIFAR100.download"
+    monkeypatch.setattr(overwrite, lambda self: pytest.fail("downloaded over the user's files"))
     (folder / cifar100.FOLDER).mkdir()
     for name in ("train", "test", "meta"):
         (folder / cifar100.FOLDER / name).write_bytes(b"mine")
