@@ -487,7 +487,8 @@ def test_embeddings_are_the_heads_and_masks_those_of_the_embeddings(trained):
 
 def test_the_run_names_its_device_and_adds_its_seconds(trained):
     parts = [dict(seconds=1.5, device="a"), dict(seconds=2.0, device="b")]
-    two = dataclasses.replace(trained, history=parts)
+    data = dataclasses.replace(trained.dataset, source="a test")
+    two = dataclasses.replace(trained, history=parts, dataset=data)
     assert two.seconds == 3.5 and two.trained_on == "b"
     assert runs.row(two, "central", "nmi", 0.5) == {
         "dataset": "hierarchical_mnist",
@@ -498,7 +499,7 @@ def test_the_run_names_its_device_and_adds_its_seconds(trained):
         "value": 0.5,
         "seconds": 3.5,
         "device": "b",
-        "data_source": "unknown",
+        "data_source": "a test",
         "torch": torch.__version__,
         "commit": files.commit(),
         "config_hash": trained.config_hash,
@@ -556,6 +557,8 @@ def test_names_are_loaded_with_the_settings_as_the_training_split(monkeypatch, f
     assert len(run.features("test")) == 60
     profile = fit(data="hierarchical_mnist", settings="smoke")
     assert profile.settings == settings.preset("smoke")
+    pictures = fit(data="cifar100", settings="smoke")
+    assert pictures.settings == settings.preset("smoke", "cifar100") != profile.settings
 
 
 def test_a_foreign_data_set_is_not_tested_on_the_built_in_one(fit, dataset, monkeypatch):
