@@ -92,14 +92,24 @@ def plain_code(text):
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
+            _cut(lines, token.start[0], token.start[1], None)
+    lines = [line.encode() for line in lines]  # a syntax tree counts bytes
     for node in ast.walk(ast.parse(text)):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if documented and ast.get_docstring(node) is not None:
-            first, last = node.body[0].lineno, node.body[0].end_lineno
-            lines[first - 1 : last] = [""] * (last - first + 1)
+            said = node.body[0]
+            for row in range(said.lineno, said.end_lineno + 1):
+                start = said.col_offset if row == said.lineno else 0
+                end = said.end_col_offset if row == said.end_lineno else None
+                _cut(lines, row, start, end)
+    lines = [line.decode() for line in lines]
     return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _cut(lines, row, start, end):
+    """Take columns start to end (None: all behind) out of a line, the first being row 1."""
+    line = lines[row - 1]
+    lines[row - 1] = line[:start] + (line[end:] if end is not None else line[:0])
 
 
 def commit():

@@ -24,6 +24,7 @@ from hmlc_core import (
     views,
 )
 from hmlc_core.methods import Model
+from study.variants import VARIANTS  # in METHODS, here and in the processes that are spawned
 
 PLAIN = torch.autocast("cpu", enabled=False)
 SETTINGS = Settings(
@@ -107,6 +108,7 @@ def one_step():
     pair = torch.rand(12, 2, 1, 24, 24, generator=generator)
     labels = torch.stack([torch.arange(12) % 3, torch.arange(12) % 6], 1)
     done = {}
+    assert {variant.key for variant in VARIANTS} <= set(METHODS)
     for method in METHODS:
         if method == "heads":  # its heads have BatchNorms
             continue

@@ -134,10 +134,10 @@ def test_interval_of_few_values(values, half_width):
     assert np.isnan(half) and (np.isnan(mean) if not values else mean == 0.3)
 
 
-def test_verdicts_say_what_the_design_would_have_seen():
+def test_verdicts_are_a_word_and_its_numbers():
     assert results.verdict(0.04, 0.012) == "above (+4.0 ± 1.2)"
     assert results.verdict(-0.04, 0.012) == "below (-4.0 ± 1.2)"
-    assert results.verdict(0.004, 0.012) == "undecided (+0.4 ± 1.2; would have seen 1.2)"
+    assert results.verdict(0.004, 0.012) == "undecided (+0.4 ± 1.2)"
     assert results.verdict(0.04, np.nan) == "undecided (+4.0; one seed, which decides nothing)"
     assert results.direction(0.012, 0.012) == "undecided"
 

@@ -164,17 +164,14 @@ def direction(difference, half_width):
 
 
 def verdict(difference, half_width):
-    """The direction of a difference with its numbers, in points.
+    """The direction of a difference with its numbers, in points: "undecided (+0.4 ± 1.2)".
 
-    Beside "undecided" stands the smallest difference that this design would have seen, which is
-    the half width of the interval: "undecided (+0.4 ± 1.2; would have seen 1.2)".
+    The half width of an undecided one is the smallest difference that this design would have seen.
     """
     word, numbers = direction(difference, half_width), percent(difference, half_width, True)
-    if word != "undecided":
-        return f"{word} ({numbers})"
-    if np.isnan(half_width):
+    if word == "undecided" and np.isnan(half_width):
         return f"{word} ({numbers}; one seed, which decides nothing)"
-    return f"{word} ({numbers}; would have seen {100 * half_width:.1f})"
+    return f"{word} ({numbers})"
 
 
 def markdown(table):
