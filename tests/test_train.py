@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -137,9 +138,9 @@ class Terms(nn.Module):
         return torch.stack([supcon_loss(z, labels[:, level]) for level in (0, 1)])
 
 
-def loop(path, model, source, bar=None, levels=("coarse", "fine")):
-    settings = dataclasses.replace(TINY, epochs=2, batch_size=16)
-    return train.train(model, source, settings, 5, CPU, path, list(levels), bar or Bar())
+def loop(path, model, source, bar=None, batch_size=16, device=CPU):
+    settings = dataclasses.replace(TINY, epochs=2, batch_size=batch_size)
+    return train.train(model, source, settings, 5, device, path, ["coarse", "fine"], bar or Bar())
 
 
 def test_the_loop_takes_any_source_and_gives_it_seed_epoch_and_batch(tmp_path):
@@ -500,3 +501,49 @@ def test_values_are_looked_at_only_where_asked():
     with pytest.raises(RuntimeError), checks.values(False):
         raise RuntimeError
     assert checks.has_values(z)
+
+
+class Elsewhere:
+    """torch, of which generators and orders of a pretended device are those of the CPU."""
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+    def Generator(self, device):  # noqa: N802
+        return torch.Generator()
+
+    def randperm(self, count, device, generator):
+        return torch.randperm(count, generator=generator)
+
+
+class Looks(Terms):
+    """Keeps whether values are looked at, and gives NaN from the call of a number on."""
+
+    def __init__(self, poisoned=99):
+        super().__init__()
+        self.looks, self.poisoned = [], poisoned
+
+    def forward(self, pair, labels, autocast):
+        self.looks.append(checks.has_values(pair))
+        bad = len(self.looks) >= self.poisoned
+        return torch.full((2,), float("nan") if bad else 1.0) + 0 * self.layer.weight.sum()
+
+
+def test_where_looking_costs_time_values_are_looked_at_every_few_steps(tmp_path, monkeypatch):
+    """And the last loss of an epoch always, before its checkpoint is written."""
+    monkeypatch.setattr(train, "torch", Elsewhere())
+    monkeypatch.setattr(train, "precision", lambda device: torch.float32)
+    monkeypatch.setattr(train, "autocast", lambda device: None)
+    monkeypatch.setattr(train, "CHECK_EVERY", 3)
+    place = types.SimpleNamespace(type="xpu")
+    model = Looks()
+    loop(tmp_path / "fine.pt", model, Tensors(), batch_size=8, device=place)
+    assert model.looks == [True, False, False, True, False] * 2
+    for poisoned, steps in ((2, 4), (5, 5)):
+        model = Looks(poisoned)
+        with pytest.raises(FloatingPointError, match="in epoch 1"):
+            loop(tmp_path / "bad.pt", model, Tensors(), batch_size=8, device=place)
+        assert len(model.looks) == steps and not (tmp_path / "bad.pt").exists()
+    on_cpu = Looks()
+    loop(tmp_path / "cpu.pt", on_cpu, Tensors(), batch_size=8)
+    assert on_cpu.looks == [True] * 10

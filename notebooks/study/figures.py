@@ -5,6 +5,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
+from scipy.cluster import hierarchy
 
 from hmlc_core import METHODS, files
 from hmlc_core.data.load import base_of
@@ -433,4 +434,15 @@ def accuracy_against_epochs(points, level_names):
         axis.set(title=f"level: {level}", ylabel="linear accuracy, %")
         axis.set(xlabel="epochs (each a run of its own)", xticks=sorted(set(points.epochs)))
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def dendrogram(tree, names, title="induced from a trained encoder"):
+    """How alike classes are: scipy's linkage `tree` of the classes with these names."""
+    figure, axis = plt.subplots(figsize=(5, 0.17 * len(names) + 0.8), layout="constrained")
+    hierarchy.dendrogram(
+        tree, orientation="left", labels=list(names), ax=axis, color_threshold=0, leaf_font_size=7,
+        above_threshold_color="0.3",
+    )  # fmt: skip
+    axis.set(title=title, xlabel="cosine distance of class means")
     return figure

@@ -1,0 +1,51 @@
+"""Classes of new pictures at each level, by a trained run."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hmlc_core import HierarchicalDataset, metrics, runs
+from hmlc_core.data.images import read_image
+
+
+def predict(run, paths, size):
+    """The class of each picture at each level, with its probability, such that the classes of a
+    picture are a path of the hierarchy.
+
+    A linear layer per level on the run's frozen features gives probabilities; they are made
+    coherent (metrics.coherent) and decoded from the top (metrics.top_down).
+
+    Args:
+        run: runs.Run, trained on pictures of this size.
+        paths: image files.
+        size: side in pixels to which pictures are brought, as for training.
+
+    Returns:
+        Data frame: file; for each level its class, by name, and "<level> probability".
+
+    Raises:
+        ValueError: no path, a picture that cannot be read, or no training sample with all labels.
+    """
+    logits = runs.level_logits(run, _as_dataset(run.dataset, paths, size))
+    known = torch.from_numpy(run.data("train").labels).unique(dim=0)
+    known = known[(known >= 0).all(1)]
+    scores = metrics.coherent([x.softmax(1) for x in logits], known)
+    chosen = metrics.top_down(scores, known)
+    table = {"file": [str(path) for path in paths]}
+    for level, name in enumerate(run.dataset.level_names):
+        classes = chosen[:, level]
+        table[name] = [run.dataset.class_names[level][k] for k in classes.tolist()]
+        table[f"{name} probability"] = scores[level].gather(1, classes[:, None])[:, 0].tolist()
+    return pd.DataFrame(table)
+
+
+def _as_dataset(like, paths, size):
+    """Pictures without labels, in the colours of a data set."""
+    if not paths:
+        raise ValueError("no picture to predict: give at least one path")
+    images = np.stack([read_image(path, size) for path in paths])
+    if like.images.shape[3] == 1:
+        images = images.mean(3, keepdims=True).round().astype(np.uint8)
+    unknown = np.full((len(images), len(like.level_names)), -1)
+    names = like.level_names, like.class_names
+    return HierarchicalDataset(images, unknown, *names, "test", like.name, like.source)

@@ -1,0 +1,96 @@
+"""Predictions for new files, and levels induced for flat labels."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hmlc_core import Settings, build_hierarchical_mnist, metrics, pretrain, runs
+from study import figures, induced, predictions
+
+SETTINGS = Settings(canvas=24, train_size=2000, dim=8, epochs=1, batch_size=256)
+
+
+@pytest.fixture
+def run(digits):
+    data = build_hierarchical_mnist(*digits, n=2000, canvas=24, labels="path")
+    return pretrain(data, "cross_entropy", SETTINGS, progress=False)
+
+
+def files_of(data, folder):
+    paths = [folder / f"{number}.png" for number in range(12)]
+    for path, image in zip(paths, data.images):
+        Image.fromarray(image[..., 0]).save(path)
+    return paths
+
+
+def test_predictions_are_coherent_paths_with_their_probabilities(run, tmp_path):
+    table = predictions.predict(run, files_of(run.dataset, tmp_path), 24)
+    assert list(table.file) == [str(tmp_path / f"{number}.png") for number in range(12)]
+    assert (table["central"] == table["pair"].str.split("+").str[0]).all()
+    assert (table["central probability"] >= table["pair probability"]).all()
+    logits = runs.level_logits(run, "train")
+    known = torch.from_numpy(run.dataset.labels).unique(dim=0)
+    scores = metrics.coherent([x.softmax(1) for x in logits], known)
+    expected = metrics.top_down(scores, known)[:12]
+    names = [run.dataset.class_names[1][k] for k in expected[:, 1]]
+    assert list(table["pair"]) == names
+    chosen = scores[1][torch.arange(12), expected[:, 1]]
+    np.testing.assert_allclose(table["pair probability"], chosen, rtol=1e-4)
+
+
+def test_what_cannot_be_predicted_is_named(run, tmp_path):
+    with pytest.raises(ValueError, match="at least one path"):
+        predictions.predict(run, [], 24)
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="no.png"):
+        predictions.predict(run, [tmp_path / "no.png"], 24)
+
+
+def planted(order):
+    """Features of 12 classes around 3 centres, and the centre of each class; classes in `order`."""
+    generator = torch.Generator().manual_seed(0)
+    centre = np.arange(12) % 3
+    means = 8 * torch.eye(16)[centre] + torch.randn(12, 16, generator=generator)
+    labels = torch.arange(240) % 12
+    noise = 0.3 * torch.randn(240, 16, generator=generator)
+    features, renamed = means[labels] + noise, torch.from_numpy(np.argsort(order))[labels]
+    return features, renamed, centre[order]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_planted_groups_are_induced_in_any_order_of_classes(seed):
+    order = np.random.default_rng(seed).permutation(12)
+    features, labels, centre = planted(order)
+    labels[::50] = -1
+    group, tree = induced.induce(features, labels, 12, 3)
+    assert induced.agreement(group, centre) == 1 and group[0] == 0 and tree.shape == (11, 4)
+    assert abs(induced.agreement(np.arange(12) % 4, np.arange(12) // 4)) < 0.35
+
+
+@pytest.mark.parametrize("groups", [1, 12, 0])
+def test_groups_that_make_no_level_are_refused(groups):
+    features, labels, _ = planted(np.arange(12))
+    with pytest.raises(ValueError, match=f"2 to 11 for 12 classes, not {groups}"):
+        induced.induce(features, labels, 12, groups)
+    with pytest.raises(ValueError, match=r"classes \[12\] have no sample"):
+        induced.induce(features, labels, 13, 3)
+
+
+def test_an_induced_level_is_named_as_such_and_keeps_unknown_labels(dataset):
+    dataset.labels[3, 0] = -1
+    group = np.array([0, 0, 1, 1, 0, 1, 0, 0, 1, 1])
+    made = induced.with_level(dataset, group)
+    assert made.level_names == ["induced level", *dataset.level_names]
+    assert made.class_names[0] == ["0 + 1 + 4 + 6 + 7", "2 + 3 + 5 + 8 + 9"]
+    assert made.labels[3, 0] == -1 and (made.labels[:, 1:] == dataset.labels).all()
+    known = dataset.labels[:, 0] >= 0
+    assert (made.labels[known, 0] == group[dataset.labels[known, 0]]).all()
+
+
+def test_the_dendrogram_names_every_class():
+    features, labels, _ = planted(np.arange(12))
+    _, tree = induced.induce(features, labels, 12, 3)
+    axis = figures.dendrogram(tree, [f"class {k}" for k in range(12)]).axes[0]
+    shown = {text.get_text() for text in axis.get_yticklabels()}
+    assert shown == {f"class {k}" for k in range(12)}
