@@ -120,7 +120,7 @@ class Objective(nn.Module):
         if self.training and hasattr(self.masks, "observe"):
             self.masks.observe(embeddings[:, 0], labels)
         given = [embeddings, labels]
-        if self.masks:
+        if self.masks is not None:
             level_masks = self.level_masks(embeddings)
             given.append(level_masks[:1] if self.one_mask else level_masks)
             if self.training:

@@ -19,7 +19,7 @@ from hmlc_core.fingerprint import fingerprint
 from hmlc_core.settings import Settings, preset
 
 TRAINING_CODE = ("checks", "contrast", "distributed", "losses", "masks", "methods", "models")
-TRAINING_CODE += ("peers", "train", "views")
+TRAINING_CODE += ("peers", "runs", "train", "views")  # runs, because it makes and encodes
 
 
 @dataclass
@@ -154,6 +154,9 @@ def source_of(settings):
 def configuration(dataset, method, settings, seed, device):
     """What a run's numbers depend on: data, settings, seed, precision, versions and code."""
     here = Path(__file__).parent
+    code = [here / f"{name}.py" for name in TRAINING_CODE]
+    if dataset.composer is not None:
+        code.append(here / "data" / "mnist.py")
     return {
         "data": dataset.fingerprint,
         "data set": dataset.name,
@@ -170,7 +173,7 @@ def configuration(dataset, method, settings, seed, device):
         "precision": str(train.precision(device)),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
-        "code": files.code_hash(*(here / f"{name}.py" for name in TRAINING_CODE)),
+        "code": files.code_hash(*code),
     }
 
 

@@ -163,7 +163,7 @@ def test_the_key_has_all_code_that_trains(dataset, monkeypatch):
     monkeypatch.setattr(files, "code_hash", note)
     config(dataset)
     assert hashed >= needed_by("train", "methods", "views") - {"files"}
-    assert {"checks", "losses", "masks", "models", "peers", "contrast"} <= hashed
+    assert {"checks", "losses", "masks", "models", "peers", "contrast", "runs"} <= hashed
 
 
 def needed_by(*names):
@@ -179,6 +179,15 @@ def needed_by(*names):
             inner = {owner.split(".")[1] for owner in owners if owner.startswith("hmlc_core.")}
             open_ += inner
     return found
+
+
+def test_the_code_that_composes_fresh_images_is_in_the_key(digits, dataset, monkeypatch):
+    seen = []
+    monkeypatch.setattr(files, "code_hash", lambda *paths: str(seen.append(paths)))
+    fresh = dataclasses.replace(dataset, composer=mnist.Composer(*digits, 24))
+    for data in (dataset, fresh):
+        runs.configuration(data, runs.methods.get("split"), TINY, 0, torch.device("cpu"))
+    assert [any(path.name == "mnist.py" for path in paths) for paths in seen] == [False, True]
 
 
 def test_changed_code_trains_anew(dataset, monkeypatch, fit, capsys):
