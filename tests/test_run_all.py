@@ -45,6 +45,7 @@ def start(project, *words, **environment):
     return subprocess.Popen(
         command, env=kept, cwd=project.parent, text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # of a background job
     )  # fmt: skip
 
 

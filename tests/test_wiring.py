@@ -530,7 +530,7 @@ def test_linear_accuracy_is_scikit_learns(level, world, logits):
     ours = runs.level_logits(world.run, "test")[level].double().numpy()
     ours = ours - ours.mean(1, keepdims=True)
     theirs = theirs - theirs.mean(1, keepdims=True)
-    assert np.linalg.norm(ours - theirs) < 0.1 * np.linalg.norm(theirs)
+    assert np.linalg.norm(ours - theirs) < 0.2 * np.linalg.norm(theirs)
     y = world.labels(level)[1]
     accuracy = accuracy_score(y[y >= 0], layer.classes_[theirs.argmax(1)][y >= 0])
     assert 0 < accuracy < 1
@@ -545,7 +545,7 @@ def test_features_are_standardised_by_the_training_set(world, logits):
     for ours, (layer, _) in zip(runs.level_logits(world.run, dark), logits):
         ours, theirs = ours.double().numpy(), layer.decision_function(scaled)
         ours, theirs = (x - x.mean(1, keepdims=True) for x in (ours, theirs))
-        assert np.linalg.norm(ours - theirs) < 0.1 * np.linalg.norm(theirs)
+        assert np.linalg.norm(ours - theirs) < 0.2 * np.linalg.norm(theirs)
 
 
 def test_the_layers_weights_are_scikit_learns(world, logits):
