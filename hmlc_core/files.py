@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import tokenize
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -87,6 +88,7 @@ def code_hash(*sources):
     return digest.hexdigest()
 
 
+@lru_cache
 def plain_code(text):
     """Python source without comments, docstrings, empty lines and blanks at line ends."""
     lines = text.splitlines()

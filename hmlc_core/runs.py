@@ -316,13 +316,23 @@ def linear_evaluation(run, split="test"):
     Returns:
         Rows of results, metric "linear_accuracy", one per level with a known label.
     """
-    test = run.data(split)
+    predictions = [logits.argmax(1) for logits in level_logits(run, split)]
+    return level_rows(run, "linear_accuracy", predictions, run.data(split))
+
+
+def level_rows(run, metric, predictions, test, measure=metrics.accuracy):
+    """A row for each level with a known label.
+
+    Args:
+        predictions: of each level, int64 [N].
+        test: HierarchicalDataset of N samples.
+        measure: function (predictions [N], labels [N]) -> number.
+    """
     rows = []
-    for level, logits, column in zip(test.level_names, level_logits(run, split), test.labels.T):
-        known = torch.from_numpy(column)
-        if (known >= 0).any():
-            value = metrics.accuracy(logits.argmax(1), known)
-            rows.append(row(run, level, "linear_accuracy", value))
+    for level, predicted, column in zip(test.level_names, predictions, test.labels.T):
+        labels = torch.from_numpy(column)
+        if (labels >= 0).any():
+            rows.append(row(run, level, metric, measure(predicted, labels)))
     return rows
 
 

@@ -4,7 +4,7 @@ import json
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from hmlc_core import files, methods, runs, train
 from hmlc_core.data.load import load_dataset
@@ -34,11 +34,15 @@ def save_weights(run, accuracy, folder=FOLDER):
         "config_hash": run.config_hash,
         "history": run.history,
     }
-    path = folder / f"{run.dataset.name}-{run.method}.safetensors"
+    path = _path(folder, run.dataset.name, run.method)
     state = {key: value.contiguous().cpu() for key, value in run.model.state_dict().items()}
     with files.writing(path) as beside:
         save_file(state, beside, {"card": json.dumps(card)})
     return path
+
+
+def _path(folder, dataset, method):
+    return folder / f"{dataset}-{method}.safetensors"
 
 
 def read_card(path):
@@ -75,15 +79,14 @@ def load_weights(dataset, method, folder=FOLDER, device=None):
     Raises:
         FileNotFoundError: no such file; ValueError: it is unreadable or does not fit its card.
     """
-    path = folder / f"{dataset}-{method}.safetensors"
+    path = _path(folder, dataset, method)
     card = read_card(path)
     device = torch.device(device) if device else train.best_device()
     settings = Settings(**card["settings"])
     data = load_dataset(dataset, settings, "train")
     model = runs.new_model(data, methods.get(method), settings, card["seed"], device)
     try:
-        with safe_open(path, "pt") as stored:
-            model.load_state_dict({key: stored.get_tensor(key) for key in stored.keys()})  # noqa: SIM118
+        model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} does not fit its card: {error}") from error
     place = files.DATA / "runs" / f"weights-{path.stem}-{card['config_hash']}"

@@ -4,17 +4,15 @@ kinds; 31 of the items have no finer kinds and are their own only kind."""
 import csv
 import hashlib
 import shutil
-import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 from PIL import Image
-from tqdm import tqdm
 
 from hmlc_core import files
-from hmlc_core.data import downloads
+from hmlc_core.data import downloads, each
 from hmlc_core.data.dataset import HierarchicalDataset, encode
 from hmlc_core.data.images import read_image
 
@@ -161,11 +159,9 @@ def _warn_of_untrained(lists):
 
 def _pictures(paths, size):
     """Pictures uint8 [n, size, size, 3] of the readable files, and which of the paths they are."""
-    jobs = (delayed(_read)(path, size) for path in paths)
-    found = Parallel(n_jobs=-1, return_as="generator", prefer="threads")(jobs)
+    found = each(partial(_read, size=size), paths, f"read {NAME}", threads=True)
     images, kept, broken = np.empty((len(paths), size, size, 3), np.uint8), [], []
-    bar = tqdm(found, f"read {NAME}", len(paths), file=sys.stdout, leave=False, delay=1)
-    for i, picture in enumerate(bar):
+    for i, picture in enumerate(found):
         if isinstance(picture, str):
             broken.append(picture)
         else:

@@ -1,15 +1,13 @@
 """ModelNet10 and ModelNet40 (Wu et al. 2015) as pictures: twelve views of each CAD object."""
 
-import sys
 import warnings
+from functools import partial
 from hashlib import blake2b
 
 import numpy as np
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from hmlc_core import files
-from hmlc_core.data import downloads, formats, meshes
+from hmlc_core.data import downloads, each, formats, meshes
 
 ARCHIVES = {
     "ModelNet10": (
@@ -87,10 +85,7 @@ def rendered(root, part, size):
 def _render_all(paths, root, part, size):
     """Of each mesh its pictures, or a text that says why there are none."""
     cache = files.DATA / "cache" / f"views-{root.name}-{size}-{files.code_hash(meshes, formats)}"
-    jobs = (delayed(_views)(path, cache, size) for path in paths)
-    done = Parallel(n_jobs=-1, return_as="generator")(jobs)
-    title = f"render {root.name} {part}"
-    return list(tqdm(done, title, len(paths), file=sys.stdout, leave=False, delay=1))
+    return list(each(partial(_views, cache=cache, size=size), paths, f"render {root.name} {part}"))
 
 
 def _usable(paths, views, root, part):

@@ -1,17 +1,15 @@
 """Your own images or meshes, a folder or a table: read, checked, divided into train and test."""
 
-import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
-from hmlc_core.data import folders, kinds, labels, meshes, tables
+from hmlc_core.data import each, folders, kinds, labels, meshes, tables
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.data.images import read_image
 from hmlc_core.data.notes import Notes, some
@@ -66,7 +64,8 @@ def read(path, size=64, ignore=(), ends="own", tree=True, levels=None, names=Non
     _require_labels(path, source.levels, class_names)
     repeats = [len(views) for views in pictures]
     images = np.concatenate(pictures)
-    groups = together(images, np.arange(len(repeats)).repeat(repeats))
+    pixels = same_pixels(images)
+    groups = _joined(pixels, np.arange(len(repeats)).repeat(repeats))
     dataset = HierarchicalDataset(
         images,
         numbers.repeat(repeats, 0),
@@ -79,7 +78,7 @@ def read(path, size=64, ignore=(), ends="own", tree=True, levels=None, names=Non
         notes=notes,
     )
     _tell_of_several_parents(dataset, tree)
-    _tell_of_copies(dataset, groups, np.array(source.files, object).repeat(repeats))
+    _tell_of_copies(dataset, pixels, np.array(source.files, object).repeat(repeats))
     return dataset, groups, source.broken
 
 
@@ -128,10 +127,15 @@ def _of_folder(root, ignore, notes):
     folders.require_hierarchy(root, files, rows, found)
     if not parts:
         folders.tell_of_single_classes(root, rows, notes)
+    rows, titles = _filled(rows)
+    return Source(files, rows, titles, parts, found.unread, True)
+
+
+def _filled(rows):
+    """Rows of names, all as long as the longest, and titles for their levels."""
     depth = max(map(len, rows))
     rows = [(*row, *[""] * (depth - len(row))) for row in rows]
-    titles = [f"level {level}" for level in range(1, depth + 1)]
-    return Source(files, rows, titles, parts, found.unread, True)
+    return rows, [f"level {level}" for level in range(1, depth + 1)]
 
 
 def _without_ignored(source, base, ignore, notes):
@@ -166,10 +170,8 @@ def _with_parents(source, path, parents, notes):
             f"{table} has no row for {len(lost)} classes of {path} ({some(lost)}): add class,parent"
         )
     rows = [(*known[labels.look(row[0])][:-1], *row) if row[0] else () for row in source.rows]
-    depth = max(map(len, rows))
-    notes.append(f"the levels above are those of {table.name}: {depth} levels in all")
-    rows = [(*row, *[""] * (depth - len(row))) for row in rows]
-    titles = [f"level {level}" for level in range(1, depth + 1)]
+    rows, titles = _filled(rows)
+    notes.append(f"the levels above are those of {table.name}: {len(titles)} levels in all")
     return replace(source, rows=rows, levels=titles, whole=False)
 
 
@@ -247,11 +249,7 @@ def _read_all(files, size):
             f"{len(files)} files at {size} x {size} take more than the limit of "
             f"{MAX_BYTES // 2**30} GiB: choose a smaller size"
         )
-    jobs = (delayed(_read_one)(path, size) for path in files)
-    workers = Parallel(
-        n_jobs=-1, return_as="generator", prefer="processes" if views > 1 else "threads"
-    )
-    return list(tqdm(workers(jobs), "read", len(files), file=sys.stdout, leave=False, delay=1))
+    return list(each(partial(_read_one, size=size), files, "read", threads=views == 1))
 
 
 def _read_one(path, size):
@@ -312,9 +310,9 @@ def _require_labels(path, levels, class_names):
             raise ValueError(f"{path}: level '{level}' has no label at all: remove that column")
 
 
-def _tell_of_copies(dataset, groups, files):
+def _tell_of_copies(dataset, pixels, files):
     """Note identical and nearly identical pictures of different files, warn where labels differ."""
-    pixels, first = same_pixels(dataset.images), {}
+    first = {}
     for number, (same, file) in enumerate(zip(pixels, files)):
         first.setdefault(same, {}).setdefault(str(file), number)
     copies = [list(places.values()) for places in first.values() if len(places) > 1]
@@ -368,7 +366,12 @@ def _tell_of_near_copies(dataset, pixels, files):
 
 def together(images, groups):
     """Groups, merged where they share a picture: int64 [N], numbered in order of appearance."""
-    pixels, count = same_pixels(images), len(groups)
+    return _joined(same_pixels(images), groups)
+
+
+def _joined(pixels, groups):
+    """As together, of pictures by their same_pixels."""
+    count = len(groups)
     groups = np.unique(groups, return_inverse=True)[1]
     graph = coo_array((np.ones(count), (groups, pixels + count)), shape=(2 * count, 2 * count))
     found = connected_components(graph, directed=False)[1][groups]
@@ -402,7 +405,8 @@ def divide(dataset, groups, share=0.2, seed=0, validation="train"):
     if validation not in ("train", "test", "out"):
         raise ValueError(f"validation must be 'train', 'test' or 'out', not {validation!r}")
     rng, notes = np.random.default_rng(seed), Notes(dataset.notes)
-    units, numbers = together(dataset.images, groups), dataset.labels.copy()
+    pixels = same_pixels(dataset.images)
+    units, numbers = _joined(pixels, groups), dataset.labels.copy()
     finest, kept = numbers[:, -1], np.ones(len(groups), bool)
     known = finest >= 0
     objects = (
@@ -415,7 +419,7 @@ def divide(dataset, groups, share=0.2, seed=0, validation="train"):
     else:
         test, kept = _as_divided(dataset.parts, units, validation, notes)
     if objects:
-        views = ~test & kept & _spared(finest, same_pixels(dataset.images), share, rng)
+        views = ~test & kept & _spared(finest, pixels, share, rng)
         numbers[test, -1], numbers[views, :-1] = -1, -1
         test = test | views
     if not test.any():

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from hmlc_core import files, metrics, runs
+from hmlc_core.runs import level_rows
 from study import results
 
 PACKAGES = ("torch", "scikit-learn", "scipy", "numpy")
@@ -39,22 +40,6 @@ def _rows(run, split):
     return rows + hierarchical_evaluation(run, split, logits) + embedding_evaluation(run, split)
 
 
-def level_rows(run, metric, predictions, test, measure=metrics.accuracy):
-    """A row for each level with a known label.
-
-    Args:
-        predictions: of each level, int64 [N].
-        test: HierarchicalDataset of N samples.
-        measure: function (predictions [N], labels [N]) -> number.
-    """
-    rows = []
-    for level, predicted, column in zip(test.level_names, predictions, test.labels.T):
-        labels = torch.from_numpy(column)
-        if (labels >= 0).any():
-            rows.append(runs.row(run, level, metric, measure(predicted, labels)))
-    return rows
-
-
 def hierarchical_evaluation(run, split, logits):
     """Rows of what the linear layers say about the hierarchy.
 
@@ -68,7 +53,7 @@ def hierarchical_evaluation(run, split, logits):
     predictions = torch.stack([x.argmax(1) for x in logits], 1)
     rows = level_rows(run, "worst_class_accuracy", predictions.T, test, _worst_class)
     rows += tail_rows(run, predictions[:, -1], test)
-    paths = _paths(run.data("train"))
+    paths = known_paths(run.data("train"))
     if not len(paths):  # no training sample has all labels, so nothing says which go together
         return rows
     decoded = metrics.top_down(logits, paths)
@@ -82,7 +67,7 @@ def _worst_class(predictions, labels):
     return min(metrics.class_accuracies(predictions, labels))
 
 
-def _paths(train):
+def known_paths(train):
     """The label tuples [P, L] of training samples that have all labels."""
     paths = torch.from_numpy(train.labels).unique(dim=0)
     return paths[(paths >= 0).all(1)]

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-import torch
 
 from hmlc_core import HierarchicalDataset, metrics, runs
 from hmlc_core.data.images import read_image
+from study.evaluation import known_paths
 
 
 def predict(run, paths, size):
@@ -27,8 +27,7 @@ def predict(run, paths, size):
         ValueError: no path, a picture that cannot be read, or no training sample with all labels.
     """
     logits = runs.level_logits(run, _as_dataset(run.dataset, paths, size))
-    known = torch.from_numpy(run.data("train").labels).unique(dim=0)
-    known = known[(known >= 0).all(1)]
+    known = known_paths(run.data("train"))
     scores = metrics.coherent([x.softmax(1) for x in logits], known)
     chosen = metrics.top_down(scores, known)
     table = {"file": [str(path) for path in paths]}
