@@ -9,14 +9,16 @@ import pandas as pd
 from hmlc_core.settings import PRESETS
 from study import figures, results
 
-LEARNING_RATE = 1e-2  # of AdamW, which suits small sets
+LEARNING_RATE = 1e-2  # of AdamW at LARGE_BATCH; at batches of 16 methods failed with it
+LARGE_BATCH = 128
 
 
 def own_settings(samples, side, profile="cpu", **changes):
     """Settings for images of a user's own: batch and epochs by their number.
 
     Small sets get more epochs, so that 60 images are trained for a minute and 60,000 for some on
-    two CPU cores.
+    two CPU cores. The learning rate falls with the root of the batch size, as for AdamW (Malladi
+    et al. 2022).
 
     Args:
         samples: number of training images.
@@ -31,14 +33,15 @@ def own_settings(samples, side, profile="cpu", **changes):
         raise ValueError(f"unknown profile {profile!r}: choose from {', '.join(PRESETS)}")
     base = PRESETS[profile]["modelnet"]
     quarter = 2 ** int(math.log2(max(samples // 4, 1)))  # at least four batches an epoch
+    batch_size = min(base.batch_size, max(8, quarter))
     chosen = {
         "canvas": side,
         "train_size": samples,
         "encoder": "resnet18" if profile == "gpu" else base.encoder,  # from scratch: no download
-        "batch_size": min(base.batch_size, max(8, quarter)),
+        "batch_size": batch_size,
         "epochs": min(max(60_000 // samples, 3), 60),
         "optimizer": "adamw",
-        "learning_rate": LEARNING_RATE,
+        "learning_rate": LEARNING_RATE * min(batch_size / LARGE_BATCH, 1) ** 0.5,
     }
     return replace(base, **chosen | changes)
 
