@@ -82,7 +82,7 @@ def planned_steps(only, plans):
     """(notebook, data set) in the order they run; data set None where the notebook has no such
     parameter."""
     asked = {plan.variant_of(one.dataset) for one in plans}
-    datasets = [plan.MNIST, *(name for name in plan.TABLE1 if name in asked)]
+    datasets = [name for name in plan.BY_NOTEBOOK if name in asked]
     steps = []
     for notebook in options.NOTEBOOKS:
         if only and number_of(notebook) not in only:
@@ -152,12 +152,12 @@ def run_notebook(notebook, parameters, dataset, jobs):
     unknown = sorted(set(parameters) - set(papermill.inspect_notebook(str(notebook))))
     if unknown:
         raise SystemExit(f"{notebook.name} has no parameter {', '.join(unknown)}")
-    which = f"-{dataset}" if dataset in plan.TABLE1 else ""
+    which = f"-{dataset}" if dataset in plan.BY_NOTEBOOK[1:] else ""
     name = f"{parameters['profile']}-{notebook.stem}{which}.ipynb"
     try:
         execute(notebook, files.DATA / "executed" / name, parameters)
     except PapermillExecutionError as error:
-        if error.ename == "FileNotFoundError" and dataset in plan.TABLE1:
+        if error.ename == "FileNotFoundError" and dataset in plan.BY_NOTEBOOK[1:]:
             raise MissingData(error.evalue) from error
         sys.exit(
             f"\n{notebook.name} failed in cell {error.cell_index}:\n{error.ename}: {error.evalue}\n"

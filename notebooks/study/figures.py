@@ -25,8 +25,9 @@ DATASETS = {
 VARIANTS = {"": "", "_tuning": " (validation)", "_swapped": " (swapped)", "_super": " (super)"}
 LEVELS = [  # every coarse level before the finer ones of its data set
     *("super-category", "superclass", "category", "central", "class", "object"),
-    *("subsidiary", "pair", "second subsidiary"),
+    *("subsidiary", "pair", "second subsidiary", "department", "item", "kind"),
 ]
+OTHERS = {"raw": "raw features"}
 NO_BATCHNORM = "_without_batchnorm"  # behind the key of a method in result files
 
 POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"
@@ -40,7 +41,7 @@ def method_name(label):
     """
     key, _, changed = label.partition("@")
     plain = key.removesuffix(NO_BATCHNORM)
-    name = METHODS[plain].name if plain in METHODS else plain
+    name = METHODS[plain].name if plain in METHODS else OTHERS.get(plain, plain)
     if key != plain:
         name = name.removeprefix("control: ") + ", no BatchNorm"
     return f"{name} @{changed}" if changed else name

@@ -12,8 +12,8 @@ from hmlc_core.data.load import base_of
 from study import figures, plan, results
 from study.plan import MNIST
 
-MAIN = (*plan.TABLE1, MNIST)
-TREES = (f"{MNIST}_path", *plan.TABLE1)
+MAIN = (*plan.BY_NOTEBOOK[1:], MNIST)
+TREES = (f"{MNIST}_path", *plan.BY_NOTEBOOK[1:])
 
 
 @dataclass
