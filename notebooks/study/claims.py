@@ -9,6 +9,15 @@ import pandas as pd
 from study import figures, plan, results, tables
 from study.plan import MNIST
 
+OVERVIEW = (  # (text, method, baseline): what the paper claims, and what would have to hold for it
+    ("G-HMLC above HMCE", "g_hmlc", "hmce_released"),
+    ("A-HMLC above HMCE", "a_hmlc", "hmce_released"),
+    ("A-HMLC above G-HMLC", "a_hmlc", "g_hmlc"),
+    ("G-HMLC above no masks", "g_hmlc", "shared"),
+    ("A-HMLC above no masks", "a_hmlc", "shared"),
+    ("G-HMLC above a fixed split", "g_hmlc", "split"),
+    ("A-HMLC above a fixed split", "a_hmlc", "split"),
+)
 TESTED = tuple(figures.DATASETS)  # on their test splits
 WORDS = ("above", "below", "undecided")
 
@@ -135,6 +144,25 @@ def variance(numbers, metric, title):
             places = whole(numbers)
             made.append(compare(numbers, method, baseline, places, metric, text, panel, scale))
     return made
+
+
+def overview(numbers):
+    """Each claim of OVERVIEW on each data set and level, as figures.claims_map draws them.
+
+    Returns:
+        ({title of a column: [Difference of each claim; NaN where not run]}, texts of the claims).
+        Hierarchical MNIST has columns of its own for each budget.
+    """
+    short = "".join(f"@{v}" if k == "epochs" else f"@{k}={v}" for k, v in plan.SHORT.items())
+    places = [(dataset, level, "") for dataset, level in tested(numbers, tables.MAIN)]
+    places += [(MNIST, level, short) for level in numbers.levels(MNIST)]
+    columns = {}
+    for dataset, level, behind in places:
+        pairs = [paired(numbers, a + behind, b + behind, dataset, level) for _, a, b in OVERVIEW]
+        if not np.isnan([value for value, _ in pairs]).all():
+            name = figures.dataset_name(dataset) + (", 6 epochs" if behind else "")
+            columns[name, level] = [Difference(f"{name}, {level}", *pair) for pair in pairs]
+    return columns, [text for text, _, _ in OVERVIEW]
 
 
 def show(claims, name, profile):

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster import hierarchy
 
@@ -237,6 +237,51 @@ def learning_curves(histories, level_names, alike=None):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def claims_map(columns, claims):
+    """Claims by data sets and levels: the difference in points, coloured by what its interval says.
+
+    Args:
+        columns: {(data set, level): [difference of each claim, with value, half_width]}, NaN where
+            it was not run.
+        claims: their texts.
+    """
+    width = 2.3 + 0.78 * len(columns)
+    figure, axis = plt.subplots(figsize=(width, 1.3 + 0.36 * len(claims)), layout="constrained")
+    for x, differences in enumerate(columns.values()):
+        for y, difference in enumerate(differences):
+            colour, text = _verdict_look(difference)
+            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=colour, ec="white", lw=2))
+            dark = colour in (POSITIVE, NEGATIVE)
+            axis.text(x, y, text, ha="center", va="center", color="white" if dark else "0.15")
+    axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(claims) - 0.5, -0.5))
+    axis.set_yticks(range(len(claims)), claims)
+    axis.set_xticks(range(len(columns)), [level for _, level in columns])
+    axis.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
+    axis.spines[:].set_visible(False)
+    _name_groups(axis, [name for name, _ in columns])
+    text = "Differences of linear accuracy in points. Blue: above; orange: below; grey: undecided\n"
+    figure.supxlabel(text + "(its 95 % interval holds zero, or there is one seed).", fontsize=8)
+    return figure
+
+
+def _verdict_look(difference):
+    """Colour and text of a cell."""
+    if np.isnan(difference.value):
+        return "white", "–"
+    word = difference.verdict.split()[0]
+    colour = {"above": POSITIVE, "below": NEGATIVE, "undecided": NEUTRAL}[word]
+    return colour, f"{100 * difference.value:+.1f}"
+
+
+def _name_groups(axis, names):
+    """Each name over its columns, a white line between groups."""
+    for name in dict.fromkeys(names):
+        places = [x for x, other in enumerate(names) if other == name]
+        middle = (places[0] + places[-1]) / 2
+        axis.text(middle, -1.05, name.replace(", ", "\n"), ha="center", va="bottom", weight="bold")
+        axis.axvline(places[-1] + 0.5, color="white", lw=8)
 
 
 def embedding_maps(maps, labels, level_names, class_names, captions):

@@ -53,7 +53,7 @@ class Numbers:
 
     def levels(self, dataset):
         """Names of the levels of a data set, coarse to fine."""
-        part = self.plain[(self.plain.dataset == dataset) & (self.plain.level != "all")]
+        part = self.rows[(self.rows.dataset == dataset) & (self.rows.level != "all")]
         return figures.ordered_levels(part.level)
 
     def methods(self, dataset):
