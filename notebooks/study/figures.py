@@ -16,6 +16,7 @@ DATASETS = {
     "cifar100": "CIFAR-100",
     "modelnet10": "ModelNet10",
     "modelnet40": "ModelNet40",
+    "grocery": "Grocery Store",
     "hierarchical_mnist": "Hierarchical MNIST",
     "hierarchical_mnist_three": "three levels",
     "hierarchical_mnist_path": "a tree (10 + 100 classes)",

@@ -505,6 +505,25 @@ def _difference(numbers, dataset, level, method, baseline):
     return part.difference.iloc[0], part.difference_half_width.iloc[0]
 
 
+GLANCE = ("cross_entropy", "hmce_released", "shared", "split", "level_restricted")
+GLANCE += ("heads", "raw", "g_hmlc", "a_hmlc")
+
+
+def at_a_glance(numbers):
+    """Mean linear accuracy at the two finest levels, "coarse / fine", of the methods that README
+    shows on each data set."""
+    means = numbers.plain[numbers.plain.metric == "linear_accuracy"]
+    means = means.groupby(["dataset", "method", "level"]).value.mean()
+    table = {"method": [figures.method_name(method) for method in GLANCE]}
+    for dataset in numbers.datasets():
+        levels = numbers.levels(dataset)[-2:]
+        seeds = numbers.plain[numbers.plain.dataset == dataset].seed.nunique()
+        heading = f"{figures.dataset_name(dataset)}: {', '.join(levels)} ({seeds} seeds)"
+        pairs = [[means.get((dataset, key, level), np.nan) for level in levels] for key in GLANCE]
+        table[heading] = [" / ".join(map(results.percent, pair)) for pair in pairs]
+    return pd.DataFrame(table)
+
+
 def times(numbers):
     """Median seconds of training a run on hierarchical MNIST, and the devices."""
     rows = numbers.plain[(numbers.plain.dataset == MNIST)]

@@ -9,11 +9,12 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 
 import joblib
 import torch
 
-from hmlc_core import files, load_dataset, pretrain, runs, train
+from hmlc_core import files, load_dataset, pretrain, runs, train, weights
 from study import evaluation, plan, results
 
 # Seconds of training for a million pixels seen, one CPU thread or an A100: a first guess, until the
@@ -57,6 +58,30 @@ def train_all(plans, jobs=None):
             flush=True,
         )
     return [_run(one, data[_data_of(one)]) for one in plans]
+
+
+def ready(plans, jobs=None):
+    """Runs of plans, in their order: those that are trained, else those whose weights come with the
+    project and were trained with the same settings and seed; what is left is trained."""
+    runs = {one: _from_weights(one) for one in plans}
+    given = [one.label for one in plans if runs[one]]
+    if given:
+        print(f"from the weights that come with the project, nothing was trained: {', '.join(given)}")
+    missing = [one for one in plans if not runs[one]]
+    runs |= zip(missing, train_all(missing, jobs))
+    return [runs[one] for one in plans]
+
+
+def _from_weights(one):
+    """The Run of the committed weights of a plan, or None: a trained run, or none that fits."""
+    if any((folder / "checkpoint.pt").exists() for folder in folders_of(one)):
+        return None
+    try:
+        card = weights.read_card(weights.FOLDER / f"{one.dataset}-{one.method}.safetensors")
+    except FileNotFoundError:
+        return None
+    fits = (card["settings"], card["seed"]) == (asdict(one.settings), one.seed)
+    return weights.load_weights(one.dataset, one.method, weights.FOLDER) if fits else None
 
 
 def evaluate_all(plans, jobs=None):
@@ -165,6 +190,11 @@ def _hash(one, dataset, device):
     return runs.hash_of(
         runs.configuration(dataset, runs.methods.get(one.method), one.settings, one.seed, device)
     )
+
+
+def is_finished(one, dataset):
+    """Whether the run of a plan on this training split is trained to its last epoch."""
+    return _epochs_done(one, dataset, train.best_device()) == one.settings.epochs
 
 
 def _epochs_done(one, dataset, device):
