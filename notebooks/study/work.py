@@ -66,7 +66,7 @@ def ready(plans, jobs=None):
     runs = {one: _from_weights(one) for one in plans}
     given = [one.label for one in plans if runs[one]]
     if given:
-        print(f"from the weights that come with the project, nothing was trained: {', '.join(given)}")
+        print("from the weights that come with the project, nothing was trained:", *given)
     missing = [one for one in plans if not runs[one]]
     runs |= zip(missing, train_all(missing, jobs))
     return [runs[one] for one in plans]
