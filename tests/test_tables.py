@@ -484,3 +484,16 @@ def test_the_overview_has_the_difference_of_each_claim_and_a_column_for_each_bud
             expected = results.mean_and_interval(np.subtract(*pair))
             assert (difference.value, difference.half_width) == pytest.approx(expected)
     assert texts == [text for text, _, _ in claims.OVERVIEW]
+
+
+def test_claims_by_temperature_are_within_each():
+    made = accuracies("cifar100", [key + t for t in ("", "@t0.1") for key in CHOSEN], ["class"])
+    columns, _ = claims.by_temperature(numbers_of(made))
+    assert list(columns) == [
+        ("CIFAR-100, temperature 0.4", "class"),
+        ("CIFAR-100, temperature 0.1", "class"),
+    ]
+    frame = pd.DataFrame(made)
+    for tag, differences in zip(("", "@t0.1"), columns.values()):
+        pair = (values(frame, "cifar100", key + tag, "class") for key in ("a_hmlc", "g_hmlc"))
+        assert differences[2].value == pytest.approx(np.subtract(*pair).mean())
