@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from hmlc_core import HierarchicalDataset, pretrain, preset, pretrained
+from hmlc_core import HierarchicalDataset, preset, pretrain, pretrained
 
 WIDTH, CLASSES = 1280, (10, 100, 1000)
 METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split", "heads")
@@ -33,7 +33,7 @@ def main(pictures=100_000, methods=METHODS):
         pretrained.depends_on = lambda *about: {}
         for method in methods:
             run = pretrain(dataset, method, settings, folder=folder, progress=False)
-            print(f"{method}: {run.seconds:.0f} s an epoch of {pictures:,}, {peak():.1f} GiB at most")
+            print(f"{method}: {run.seconds:.0f} s an epoch, {peak():.1f} GiB at most")
 
 
 def labelled(pictures):
