@@ -12,14 +12,15 @@ import torch
 import torchvision
 from tqdm import tqdm
 
-from hmlc_core import distributed, files, methods, metrics, models, pretrained, train, views
+from hmlc_core import devices, distributed, files, methods, metrics, models, train, views
+from hmlc_core.data import pretrained
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.data.load import kind_of, load_dataset
 from hmlc_core.fingerprint import fingerprint
 from hmlc_core.settings import Settings, preset
 
-TRAINING_CODE = ("checks", "contrast", "distributed", "losses", "masks", "methods", "models")
-TRAINING_CODE += ("peers", "runs", "train", "views")  # runs, because it makes and encodes
+TRAINING_CODE = ("checks", "contrast", "devices", "distributed", "losses", "masks", "methods")
+TRAINING_CODE += ("models", "peers", "runs", "train", "views")  # runs makes models and encodes
 
 
 @dataclass
@@ -136,7 +137,7 @@ def encode(model, dataset, settings, device):
     model.eval()
     outputs = []
     for inputs in source_of(settings).clean(dataset, settings, device):
-        outputs.append([x.cpu() for x in model.embed(inputs, train.autocast(device))])
+        outputs.append([x.cpu() for x in model.embed(inputs, devices.autocast(device))])
     return tuple(torch.cat(parts) for parts in zip(*outputs))
 
 
@@ -170,7 +171,7 @@ def configuration(dataset, method, settings, seed, device):
         **source_of(settings).depends_on(dataset, settings, device),
         "seed": seed,
         "device": device.type,
-        "precision": str(train.precision(device)),
+        "precision": str(devices.precision(device)),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "code": files.code_hash(*code),
@@ -214,7 +215,7 @@ def pretrain(
     method = methods.get(method)
     dataset = load_dataset(dataset, settings, "train") if isinstance(dataset, str) else dataset
     settings = preset(settings, kind_of(dataset.name))
-    device = torch.device(device) if device else train.best_device()
+    device = torch.device(device) if device else devices.best_device()
     _check_trainable(dataset)
     if device.type == "cpu":
         keep_freed_memory()

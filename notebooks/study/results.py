@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hmlc_core import files, train
+from hmlc_core import devices, files
 from hmlc_core.runs import COLUMNS
 
 KEY = ["dataset", "method", "level", "metric", "seed"]
@@ -197,9 +197,10 @@ def provenance():
     this module was imported."""
     names = ("torch", "torchvision", "scikit-learn", "openTSNE", "numpy")
     packages = ", ".join(f"{name} {version(name)}" for name in names)
-    where = f"{train.device_name(train.best_device())}, {platform.system()} {platform.machine()}"
+    device = devices.device_name(devices.best_device())
     print(
         f"{datetime.now():%Y-%m-%d %H:%M}, commit {files.commit()}, "
         f"python {platform.python_version()}, {packages}\n"
-        f"{where}, wall time {time.monotonic() - _STARTED:.0f} s"
+        f"{device}, {platform.system()} {platform.machine()}, "
+        f"wall time {time.monotonic() - _STARTED:.0f} s"
     )

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 import joblib
 import torch
 
-from hmlc_core import files, load_dataset, pretrain, runs, train
+from hmlc_core import devices, files, load_dataset, pretrain, runs
 from study import evaluation, plan, results
 
 # Seconds of training for a million pixels seen, one CPU thread or an A100: a first guess, until the
@@ -42,7 +42,7 @@ def train_all(plans, jobs=None):
         FileNotFoundError: a data set cannot be had.
     """
     jobs, data = jobs_here(jobs), _datasets(plans)
-    device = train.best_device()
+    device = devices.best_device()
     done = {one: _epochs_done(one, data[_data_of(one)], device) for one in plans}
     waiting = [one for one in plans if done[one] < one.settings.epochs]
     _say_what_is_there([one for one in plans if done[one] == one.settings.epochs])
@@ -78,7 +78,7 @@ def current_hashes(profile, dataset):
     data, hashes = _datasets(plans), {}
     for one in plans:
         known = hashes.setdefault(one.dataset, set())
-        known.add(_hash(one, data[_data_of(one)], train.best_device()))
+        known.add(_hash(one, data[_data_of(one)], devices.best_device()))
     return hashes
 
 
@@ -103,7 +103,7 @@ def folders_of(one):
 
 def seconds_of(one):
     """A first guess at the training time of a plan, in seconds."""
-    device, settings = train.best_device().type, one.settings
+    device, settings = devices.best_device().type, one.settings
     base = plan.variant_of(one.dataset)
     pixels = settings.epochs * IMAGES.get(base, settings.train_size) * settings.canvas**2
     return pixels / 1e6 * PACE[device].get(settings.encoder, OTHER_NETS[device])
