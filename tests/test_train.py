@@ -28,6 +28,7 @@ from hmlc_core import (
     views,
 )
 from hmlc_core.data import mnist
+from study.variants import SEPARABILITY
 
 TINY = Settings(canvas=24, dim=16, epochs=3, batch_size=32)
 CPU = torch.device("cpu")
@@ -300,7 +301,7 @@ def test_global_random_state_is_not_touched(fit):
         ("a_hmlc", {}, False),
         ("g_hmlc", dict(optimizer="sgd", learning_rate=0.1), False),
         ("split", dict(fresh=True), True),
-        ("separability", {}, False),
+        (SEPARABILITY, {}, False),
     ],
 )
 def test_resume_equals_uninterrupted_bit_for_bit(
