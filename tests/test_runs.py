@@ -31,6 +31,7 @@ from hmlc_core import (
 )
 from hmlc_core.data import mnist
 from hmlc_core.fingerprint import fingerprint
+from study import results
 
 TINY = Settings(canvas=24, train_size=96, test_size=60, dim=16, epochs=1, batch_size=32)
 CPU = torch.device("cpu")
@@ -513,7 +514,7 @@ def test_the_run_names_its_device_and_adds_its_seconds(trained):
         "commit": files.commit(),
         "config_hash": trained.config_hash,
     }
-    assert list(runs.row(two, "central", "nmi", 0.5)) == runs.COLUMNS
+    assert list(runs.row(two, "central", "nmi", 0.5)) == results.COLUMNS
 
 
 def test_a_label_is_the_methods_name_in_rows_and_changes_nothing_else(fit):

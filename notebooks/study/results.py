@@ -10,8 +10,9 @@ import pandas as pd
 from scipy import stats
 
 from hmlc_core import devices, files
-from hmlc_core.runs import COLUMNS
 
+COLUMNS = ["dataset", "method", "level", "metric", "seed", "value", "seconds", "device"]
+COLUMNS += ["data_source", "torch", "commit", "config_hash"]
 KEY = ["dataset", "method", "level", "metric", "seed"]
 _STARTED = time.monotonic()
 
@@ -113,6 +114,11 @@ def fill(own, reference):
     parts = (own, False), (reference[missing], True)
     frames = [part.assign(recorded=recorded) for part, recorded in parts if len(part)]
     return pd.concat(frames, ignore_index=True) if frames else own.assign(recorded=False)
+
+
+def commit_date(commit):
+    """Date of a commit, e.g. "2026-11-22"; "date unknown" outside git."""
+    return files.git("show", "-s", "--format=%cs", commit.rstrip("+")) or "date unknown"
 
 
 def mean_and_interval(values):
