@@ -39,10 +39,8 @@ def gmm_masks(embeddings, levels, scope="sample", iterations=20):
     require(scope in ("sample", "batch"), f"scope must be 'sample' or 'batch', not {scope!r}")
     x = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     items = x[None] if scope == "sample" else _batch_statistics(x)[:, None]
-    require(
-        levels == 1 or (items.amax(2) > items.amin(2)).any(0).all(),
-        "an embedding is constant over its coordinates: a mixture cannot divide it",
-    )
+    varies = levels == 1 or (items.amax(2) > items.amin(2)).any(0).all()
+    require(varies, "an embedding is constant over its coordinates: a mixture cannot divide it")
     return partition(_mixture_labels(items, levels, iterations), levels, embeddings)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 from tqdm import tqdm
@@ -273,23 +274,17 @@ def keep_freed_memory():
 
 
 def _check_trainable(dataset):
-    columns = zip(dataset.level_names, dataset.class_names, dataset.labels.T)
-    for level, names, column in columns:
-        count = torch.bincount(torch.from_numpy(column[column >= 0]), minlength=len(names))
-        if (count == 1).any():
+    for level, names, column in zip(dataset.level_names, dataset.class_names, dataset.labels.T):
+        alone = np.flatnonzero(np.bincount(column[column >= 0]) == 1)
+        if len(alone):
             raise ValueError(
-                f"class '{names[int((count == 1).nonzero()[0])]}' of level '{level}' has one "
-                "sample, so nothing else is like it. Add samples, merge it with another class, or "
-                "label it -1 (unknown)"
+                f"class '{names[alone[0]]}' of level '{level}' has one sample, so nothing else is "
+                "like it. Add samples, merge it with another class, or label it -1 (unknown)"
             )
 
 
-COLUMNS = ["dataset", "method", "level", "metric", "seed", "value", "seconds", "device"]
-COLUMNS += ["data_source", "torch", "commit", "config_hash"]
-
-
 def row(run, level, metric, value):
-    """One row of results, a dict of COLUMNS; seconds = training time of the run."""
+    """One row of results, a dict; seconds = training time of the run."""
     return {
         "dataset": run.dataset.name,
         "method": run.label,
@@ -341,7 +336,5 @@ def level_logits(run, split="test"):
     """Logits [N, classes] of the split by the linear layer of each level, a list of L."""
     labels = torch.from_numpy(run.data("train").labels).to(run.device)
     fit, test = (run.features(part).to(run.device) for part in ("train", split))
-    return [
-        metrics.linear_logits(fit, labels[:, level], test, classes).cpu()
-        for level, classes in enumerate(run.dataset.class_counts)
-    ]
+    levels = zip(labels.T, run.dataset.class_counts)
+    return [metrics.linear_logits(fit, known, test, count).cpu() for known, count in levels]

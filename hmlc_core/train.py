@@ -92,9 +92,8 @@ def make_optimizer(parameters, settings):
 def make_schedule(optimizer, settings, total_steps):
     """One cycle: up over the first tenth of the steps, then down along a cosine."""
     start = 0.1 if total_steps > 10 else 0.3  # PyTorch divides by 0.1 * 10 - 1
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=total_steps, pct_start=start
-    )
+    steps = {"total_steps": total_steps, "pct_start": start}
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, **steps)
 
 
 def _require_finite(terms, where):
