@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from hmlc_core import HierarchicalDataset, preset, pretrain, pretrained
+from hmlc_core import HierarchicalDataset, preset, pretrain
+from hmlc_core.data import pretrained
 
 WIDTH, CLASSES = 1280, (10, 100, 1000)
 METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split", "heads")

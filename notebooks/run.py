@@ -49,8 +49,9 @@ def main(words=None):
 def run_all(args, plans):
     """Run the notebooks; returns {data set that could not be had: why}."""
     steps = planned_steps(args.only, plans)
-    guesses = [guess(number_of(notebook), dataset, plans, args.jobs) for notebook, dataset in steps]
-    announce(args, plans, sum(guesses))
+    new = [one for one in plans if not work.folders_of(one)]
+    guesses = [guess(number_of(path), dataset, plans, new, args.jobs) for path, dataset in steps]
+    announce(args, len(plans), len(new), sum(guesses))
     start, missing = time.monotonic(), {}
     for step, (notebook, dataset) in enumerate(steps):
         elapsed = time.monotonic() - start
@@ -96,13 +97,13 @@ def number_of(notebook):
     return notebook.name[:2]
 
 
-def guess(number, dataset, plans, jobs):
-    """A first guess of the seconds that a step takes."""
-    own = [one for one in plans if plan.variant_of(one.dataset) == dataset]
-    seconds = SECONDS[number] + SECONDS_PER_RUN.get(number, 0) * len(own)
+def guess(number, dataset, plans, new, jobs):
+    """A first guess of the seconds that a step takes; `new` are the plans without a run."""
+    count = sum(plan.variant_of(one.dataset) == dataset for one in plans)
+    seconds = SECONDS[number] + SECONDS_PER_RUN.get(number, 0) * count
     if number == "03":
-        new = [work.seconds_of(one) for one in own if not work.folders_of(one)]
-        seconds += sum(new) / work.jobs_here(jobs)
+        to_train = [work.seconds_of(one) for one in new if plan.variant_of(one.dataset) == dataset]
+        seconds += sum(to_train) / work.jobs_here(jobs)
     return seconds
 
 
@@ -112,11 +113,10 @@ def seconds_left(elapsed, guesses, step):
     return sum(guesses[step:]) * (elapsed + STEADY) / (sum(guesses[:step]) + STEADY)
 
 
-def announce(args, plans, seconds):
+def announce(args, runs, new, seconds):
     """Say how much there is to do, before it is done."""
-    new = sum(not work.folders_of(one) for one in plans)
     print(
-        f"Profile {args.profile}: {len(plans)} training runs, {new} of them new; very roughly "
+        f"Profile {args.profile}: {runs} training runs, {new} of them new; very roughly "
         f"{work.clock(seconds)}, {work.jobs_here(args.jobs)} runs at a time. Ctrl-C stops, and "
         "running again goes on. --with adds runs, --profile cpu is for a laptop.",
         flush=True,

@@ -7,8 +7,9 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster import hierarchy
 
-from hmlc_core import METHODS, files
+from hmlc_core import files
 from hmlc_core.data.load import base_of
+from study.variants import METHODS  # with our own
 
 plt.style.use(files.CODE / "figures" / "paper.mplstyle")
 

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hmlc_core import files, train
-from hmlc_core.runs import COLUMNS
+from hmlc_core import devices, files
 
+COLUMNS = ["dataset", "method", "level", "metric", "seed", "value", "seconds", "device"]
+COLUMNS += ["data_source", "torch", "commit", "config_hash"]
 KEY = ["dataset", "method", "level", "metric", "seed"]
 _STARTED = time.monotonic()
 
@@ -124,6 +125,11 @@ def _seeds(frame):
     return (groups.seeds.max() if "seeds" in frame else groups.seed.nunique()).to_dict()
 
 
+def commit_date(commit):
+    """Date of a commit, e.g. "2026-11-22"; "date unknown" outside git."""
+    return files.git("show", "-s", "--format=%cs", commit.rstrip("+")) or "date unknown"
+
+
 def mean_and_interval(values):
     """Mean and half width of its 95 % confidence interval (Student t); the half width is NaN for
     fewer than 2 values."""
@@ -206,9 +212,10 @@ def provenance():
     this module was imported."""
     names = ("torch", "torchvision", "scikit-learn", "openTSNE", "numpy")
     packages = ", ".join(f"{name} {version(name)}" for name in names)
-    where = f"{train.device_name(train.best_device())}, {platform.system()} {platform.machine()}"
+    device = devices.device_name(devices.best_device())
     print(
         f"{datetime.now():%Y-%m-%d %H:%M}, commit {files.commit()}, "
         f"python {platform.python_version()}, {packages}\n"
-        f"{where}, wall time {time.monotonic() - _STARTED:.0f} s"
+        f"{device}, {platform.system()} {platform.machine()}, "
+        f"wall time {time.monotonic() - _STARTED:.0f} s"
     )

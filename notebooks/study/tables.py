@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hmlc_core import METHODS, files
 from hmlc_core.data.load import base_of
 from study import figures, plan, results
 from study.plan import MNIST
+from study.variants import METHODS
 
 MAIN = (*plan.BY_NOTEBOOK[1:], MNIST)
 TREES = (f"{MNIST}_path", *plan.BY_NOTEBOOK[1:])
@@ -112,7 +112,7 @@ def about(numbers, dataset):
     commits = sorted(set(rows[rows.recorded].commit))
     if not commits:
         return text
-    dated = ", ".join(f"{commit} ({files.commit_date(commit)})" for commit in commits)
+    dated = ", ".join(f"{commit} ({results.commit_date(commit)})" for commit in commits)
     return f"{text} Recorded: commit {dated}; differences of those are to the recorded baseline."
 
 

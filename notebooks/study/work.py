@@ -14,7 +14,7 @@ from dataclasses import asdict
 import joblib
 import torch
 
-from hmlc_core import files, load_dataset, pretrain, runs, train, weights
+from hmlc_core import devices, files, load_dataset, pretrain, runs, weights
 from study import evaluation, plan, results
 
 # Seconds of training for a million pixels seen, one CPU thread or an A100: a first guess, until the
@@ -43,7 +43,7 @@ def train_all(plans, jobs=None):
         FileNotFoundError: a data set cannot be had.
     """
     jobs, data = jobs_here(jobs), _datasets(plans)
-    device = train.best_device()
+    device = devices.best_device()
     done = {one: _epochs_done(one, data[_data_of(one)], device) for one in plans}
     waiting = [one for one in plans if done[one] < one.settings.epochs]
     _say_what_is_there([one for one in plans if done[one] == one.settings.epochs])
@@ -103,7 +103,7 @@ def current_hashes(profile, dataset):
     data, hashes = _datasets(plans), {}
     for one in plans:
         known = hashes.setdefault(one.dataset, set())
-        known.add(_hash(one, data[_data_of(one)], train.best_device()))
+        known.add(_hash(one, data[_data_of(one)], devices.best_device()))
     return hashes
 
 
@@ -128,7 +128,7 @@ def folders_of(one):
 
 def seconds_of(one):
     """A first guess at the training time of a plan, in seconds."""
-    device, settings = train.best_device().type, one.settings
+    device, settings = devices.best_device().type, one.settings
     base = plan.variant_of(one.dataset)
     pixels = settings.epochs * IMAGES.get(base, settings.train_size) * settings.canvas**2
     return pixels / 1e6 * PACE[device].get(settings.encoder, OTHER_NETS[device])
@@ -194,7 +194,7 @@ def _hash(one, dataset, device):
 
 def is_finished(one, dataset):
     """Whether the run of a plan on this training split is trained to its last epoch."""
-    return _epochs_done(one, dataset, train.best_device()) == one.settings.epochs
+    return _epochs_done(one, dataset, devices.best_device()) == one.settings.epochs
 
 
 def _epochs_done(one, dataset, device):
