@@ -329,7 +329,7 @@ def _legend_of_classes(axis, class_names):
     axis.legend(handles=dots, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0)
 
 
-def _name_clusters(axis, points, labels, names, least=0.05):
+def _name_clusters(axis, points, labels, names, least=0.05, size=5):
     """Write class names at the medians of their points, largest classes first.
 
     A name is left out where it would come within `least` of the map's height of one that is there.
@@ -348,7 +348,7 @@ def _name_clusters(axis, points, labels, names, least=0.05):
         written.append((x, y, len(text)))
         side = "left" if x < 0.2 else "right" if x > 0.8 else "center"  # so that it stays inside
         box = dict(boxstyle="round,pad=0.1", fc="white", ec="none", alpha=0.6)
-        axis.text(*middle, text, fontsize=5, ha=side, va="center", bbox=box)
+        axis.text(*middle, text, fontsize=size, ha=side, va="center", bbox=box, zorder=4)
 
 
 def accuracy_per_level(summary, level_names, methods):
@@ -494,3 +494,79 @@ def dendrogram(tree, names, title="induced from a trained encoder"):
     )  # fmt: skip
     axis.set(title=title, xlabel="cosine distance of class means")
     return figure
+
+
+def picture_map(points, dataset, level, title=""):
+    """A map of thumbnails, framed in the colour of their class at a level; names at the medians.
+
+    Args:
+        points: float [N, 2]; dataset: HierarchicalDataset of the N samples.
+    """
+    figure, axis = plt.subplots(figsize=(7, 7), layout="constrained")
+    names, labels = dataset.class_names[level], dataset.labels[:, level]
+    side = float(np.clip(6.5 / np.sqrt(len(points)), 0.3, 0.7)) / 14  # of the map's width
+    places = 0.03 + 0.94 * (points - points.min(0)) / np.maximum(np.ptp(points, 0), 1e-9)
+    for image, (x, y), colour in zip(dataset.images, places, class_colours(len(names))[labels]):
+        where = (x - side / 2, x + side / 2, y - side / 2, y + side / 2)
+        axis.imshow(image.squeeze(), extent=where, vmin=0, vmax=255, zorder=2)
+        frame = dict(fill=False, ec=colour, lw=2.5, zorder=3)
+        axis.add_patch(plt.Rectangle(where[::2], side, side, **frame))
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[], yticks=[], title=title)
+    _name_clusters(axis, places, labels, names, size=9)
+    return figure
+
+
+def masks_of_pictures(dataset, masks):
+    """Pictures, and beside each what each level's mask lets through: a row per level, a column per
+    coordinate, blue = seen.
+
+    Args:
+        masks: [L, N, D] of the N samples.
+    """
+    figure, axes = plt.subplots(
+        len(dataset), 2, figsize=(7, 1.5 * len(dataset)), squeeze=False, layout="constrained",
+        width_ratios=[1, 4],
+    )  # fmt: skip
+    most = max(1.0, float(np.quantile(masks, 0.98)))
+    for i, (left, right) in enumerate(axes):
+        left.imshow(dataset.images[i].squeeze(), vmin=0, vmax=255)
+        left.set_title(" / ".join(_class_names_of(dataset, i)), fontsize=8)
+        left.axis("off")
+        right.imshow(masks[:, i], aspect="auto", cmap="Blues", vmin=0, vmax=most)
+        right.set_yticks(range(len(dataset.level_names)), dataset.level_names)
+        right.set_xticks([])
+    axes[-1, 1].set_xlabel("coordinate of the embedding")
+    return figure
+
+
+def confused_classes(dataset, predicted, pairs, each=3):
+    """Pairs of classes of the finest level side by side, wrongly predicted pictures first, those
+    framed.
+
+    Args:
+        predicted: int [N], classes of the finest level; pairs: [(a, b, times)], at least one.
+        each: pictures of a class.
+    """
+    figure, axes = _panels(len(pairs), 2 * each, 1.15, 1.5)
+    for row, (a, b, _) in zip(axes, pairs):
+        _draw_class(row[:each], dataset, predicted, a, b)
+        _draw_class(row[each:], dataset, predicted, b, a)
+    return figure
+
+
+def _draw_class(axes, dataset, predicted, own, other):
+    """Pictures of a class, those taken for the other one first and framed."""
+    labels, names = dataset.labels[:, -1], dataset.class_names[-1]
+    mistaken = (labels == own) & (predicted == other)
+    chosen = np.flatnonzero(labels == own)
+    chosen = chosen[np.argsort(~mistaken[chosen], kind="stable")]
+    axes[0].set_title(shortened(names[own]), loc="left", fontsize=9)
+    for axis in axes:
+        axis.axis("off")
+    for axis, i in zip(axes, chosen):
+        axis.imshow(dataset.images[i].squeeze(), vmin=0, vmax=255)
+        axis.axis("on")
+        axis.set(xticks=[], yticks=[])
+        colour, width = (NEGATIVE, 3) if mistaken[i] else ("0.8", 1)
+        for side in axis.spines.values():
+            side.set(visible=True, color=colour, linewidth=width)

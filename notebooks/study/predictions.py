@@ -1,9 +1,12 @@
 """Classes of new pictures at each level, by a trained run."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from hmlc_core import HierarchicalDataset, metrics, runs
+from hmlc_core.data import kinds
 from hmlc_core.data.images import read_image
 from study.evaluation import known_paths
 
@@ -51,6 +54,23 @@ def coherent(probabilities, paths):
         below = scores[level + 1][:, children]
         scores[level] = scores[level].scatter_reduce(1, parents.expand_as(below), below, "amax")
     return scores
+
+
+def pictures_in(place):
+    """The pictures of a folder and those below it, sorted, hidden ones left out; or the one file.
+
+    Raises:
+        ValueError: no such place, or no picture in it.
+    """
+    place = Path(place).expanduser()
+    if not place.exists():
+        raise ValueError(f"there is no file or folder {place}")
+    found = sorted(place.rglob("*")) if place.is_dir() else [place]
+    hidden = [any(part.startswith(".") for part in p.relative_to(place).parts) for p in found]
+    found = [p for p, hide in zip(found, hidden) if not hide and kinds.kind(p) == "picture"]
+    if not found:
+        raise ValueError(f"{place} has no picture that can be read here: save some as JPEG or PNG")
+    return found
 
 
 def _as_dataset(like, paths, size):
