@@ -16,6 +16,7 @@ DATASETS = {
     "cifar100": "CIFAR-100",
     "modelnet10": "ModelNet10",
     "modelnet40": "ModelNet40",
+    "grocery": "Grocery Store",
     "hierarchical_mnist": "Hierarchical MNIST",
     "hierarchical_mnist_three": "three levels",
     "hierarchical_mnist_path": "a tree (10 + 100 classes)",
@@ -25,7 +26,7 @@ DATASETS = {
 VARIANTS = {"": "", "_tuning": " (validation)", "_swapped": " (swapped)", "_super": " (super)"}
 LEVELS = [  # every coarse level before the finer ones of its data set
     *("super-category", "superclass", "category", "central", "class", "object"),
-    *("subsidiary", "pair", "second subsidiary"),
+    *("subsidiary", "pair", "second subsidiary", "department", "item", "kind"),
 ]
 NO_BATCHNORM = "_without_batchnorm"  # behind the key of a method in result files
 

@@ -278,11 +278,11 @@ def order(numbers):
     for level in numbers.levels(MNIST + "_swapped"):
         for title, (dataset, tag) in (("as given", given), ("swapped", (MNIST + "_swapped", ""))):
             values = numbers.values(dataset, level, "linear_accuracy")
-            table[f"{level}, {title}"] = [_mean_text(values, method + tag) for method in methods]
+            table[f"{level}, {title}"] = [mean_text(values, method + tag) for method in methods]
     return pd.DataFrame(table)
 
 
-def _mean_text(values, label):
+def mean_text(values, label):
     """Mean and interval of a column of Numbers.values as text; "–" if it is not there."""
     if label not in values:
         return "–"
