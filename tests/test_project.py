@@ -1,4 +1,4 @@
-"""The files that must say the same thing: README, RESULTS and the reference."""
+"""The files that must say the same thing: README and the reference (RESULTS: test_written)."""
 
 import re
 
@@ -9,7 +9,7 @@ from test_run_all import copy_project, run_all
 
 from study import results
 
-PROSE = ("README.md", "RESULTS.md")
+PROSE = ("README.md",)
 
 
 def lines_of(names=PROSE):
@@ -32,7 +32,7 @@ def test_readme_tables_are_those_of_the_reference(tmp_path):
     rows = [squeezed(line) for line in lines_of() if line.startswith("|")]
     rows = {row for row in rows if "±" in row or row.startswith(data_sets)}
     claims = {row for row in rows if row.startswith("| **")}
-    assert len(rows) > 90 and len(claims) == 5
+    assert len(rows) > 30 and len(claims) == 5
     assert not [row for row in rows - claims if row not in tables]
 
 

@@ -151,8 +151,10 @@ def test_variance_table(numbers):
     assert table.loc["A-HMLC", "variance in 2 components, %"] == mean_text(share)
 
 
-def test_order_table_and_claim_take_swapped_minus_given():
-    given = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.5, 0.6, 0.7])
+def test_order_table_and_claim_take_swapped_minus_given_at_the_same_budget():
+    tag = tables.tag_of_short("cpu")
+    given = rows(MNIST, "g_hmlc" + tag, "central", "linear_accuracy", [0.5, 0.6, 0.7])
+    given += rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.9, 0.9, 0.9])
     swapped = rows(f"{MNIST}_swapped", "g_hmlc", "central", "linear_accuracy", [0.4, 0.5, 0.6])
     given += rows(MNIST, "split", "central", "linear_accuracy", [0.1, 0.1, 0.1])
     numbers = numbers_of(given + swapped)
@@ -241,6 +243,26 @@ def test_budget_points_are_the_epochs_of_the_names():
     ]
 
 
+def test_tag_of_the_short_budget_is_none_where_it_is_the_usual():
+    assert tables.tag_of_short("smoke") == "" and tables.tag_of_short("cpu").startswith("@6")
+
+
+def test_budget_points_of_hierarchical_mnist_are_also_of_the_same_composites():
+    usual = plan.usual_settings("cpu").epochs
+    made = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.9])
+    made += rows(MNIST, "g_hmlc@6@fresh=False", "central", "linear_accuracy", [0.2])
+    points = tables.budget_points(numbers_of(made), MNIST)
+    assert sorted(zip(points.epochs, points.value)) == [(6, 0.2), (usual, 0.9)]
+
+
+def test_rows_with_a_tag_have_it_and_no_other():
+    made = [row for name in ("g_hmlc", "split@t0.1", "split@6@t0.1", "sign@t0.2")
+            for row in rows("cifar100", name, "class", "linear_accuracy", [0.5])]  # fmt: skip
+    frame = pd.DataFrame(made)
+    assert list(tables.with_tag(frame, "@t0.1").method) == ["split"]
+    assert list(tables.with_tag(frame, "").method) == ["g_hmlc"]
+
+
 def test_budget_points_are_all_from_one_machine():
     own = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5])
     reference = rows("cifar100", "g_hmlc@2", "class", "linear_accuracy", [0.2])
@@ -278,7 +300,9 @@ def test_repeats_have_a_column_for_each_state_of_the_code():
     assert not len(tables.repeats("cpu"))
     earlier = [row | {"commit": "old"} for row in
                rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.1, 0.2])]  # fmt: skip
-    last = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.3, 0.4, 0.9])
+    label = "g_hmlc" + tables.tag_of_short("cpu")
+    last = rows(MNIST, label, "central", "linear_accuracy", [0.3, 0.4, 0.9])
+    last += rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.95, 0.95])
     results.add(earlier, results.reference_path("cpu_repeats"))
     results.add(last, results.reference_path("cpu"))
     (row,) = tables.repeats("cpu").to_dict("records")

@@ -14,6 +14,7 @@ from study.variants import METHODS
 
 MAIN = (*plan.BY_NOTEBOOK[1:], MNIST)
 TREES = (f"{MNIST}_path", *plan.BY_NOTEBOOK[1:])
+SAME_IMAGES = "@fresh=False"  # behind a method's name: every epoch has the same composites
 
 
 @dataclass
@@ -262,15 +263,30 @@ def order_methods(numbers):
     return numbers.methods(MNIST + "_swapped")
 
 
+def tag_of_short(profile):
+    """What stands behind a method's name on hierarchical MNIST where its budget is that of the
+    data set's variants: "" if that is the usual one, else say "@6@fresh=False"."""
+    of_variants, usual = (plan.usual_settings(profile, MNIST + v) for v in ("_swapped", ""))
+    return plan.run_label("", of_variants, usual)
+
+
 def order(numbers):
-    """Table 3: linear accuracy with the levels as given and swapped."""
+    """Table 3: linear accuracy with the levels as given and swapped, at the same budget."""
     methods = order_methods(numbers)
     table = {"method": [figures.method_name(method) for method in methods]}
-    for level in numbers.levels(MNIST):
-        for title, dataset in (("as given", MNIST), ("swapped", MNIST + "_swapped")):
-            column = Column("", level, "linear_accuracy")
-            table[f"{level}, {title}"] = _texts(numbers, dataset, column, methods)
+    given = MNIST, tag_of_short(numbers.profile)
+    for level in numbers.levels(MNIST + "_swapped"):
+        for title, (dataset, tag) in (("as given", given), ("swapped", (MNIST + "_swapped", ""))):
+            values = numbers.values(dataset, level, "linear_accuracy")
+            table[f"{level}, {title}"] = [mean_text(values, method + tag) for method in methods]
     return pd.DataFrame(table)
+
+
+def mean_text(values, label):
+    """Mean and interval of a column of Numbers.values as text; "–" if it is not there."""
+    if label not in values:
+        return "–"
+    return results.percent(*results.mean_and_interval(values[label].dropna()))
 
 
 def separation(numbers, methods):
@@ -345,16 +361,22 @@ def changed_setting(labels, mark):
     return parts.set_axis(["key", "value_of"], axis=1)
 
 
+def with_tag(rows, tag):
+    """The rows of methods with this tag behind their name and no other, without it."""
+    keys = rows.method.str.removesuffix(tag)
+    return rows.assign(method=keys)[rows.method.str.endswith(tag) & ~keys.str.contains("@")]
+
+
 def budget_points(numbers, dataset="cifar100"):
     """Linear accuracy at each number of epochs a method was trained for, all from one machine.
 
     Returns:
         Data frame with columns method, epochs, level, value; empty if nothing but the usual number
-        was run.
+        was run. Whether the composites are the same in each epoch is not told apart.
     """
     rows = numbers.rows[(numbers.rows.dataset == dataset)]
     rows = rows[rows.metric == "linear_accuracy"]
-    rows = rows.join(changed_setting(rows.method, ""))
+    rows = rows.join(changed_setting(rows.method.str.removesuffix(SAME_IMAGES), ""))
     here = rows[~rows.recorded]
     rows = here if here.value_of.notna().any() else rows[rows.recorded]
     usual = plan.usual_settings(numbers.profile, dataset).epochs
@@ -404,7 +426,7 @@ def repeats(profile):
     """Linear accuracy of the main methods, trained by several states of the code that differ in
     rounding alone; empty if the reference holds no repeats."""
     earlier = results.read(results.reference_path(f"{profile}_repeats"))
-    last = results.read(results.reference_path(profile))
+    last = with_tag(results.read(results.reference_path(profile)), tag_of_short(profile))
     same = last.method.isin(earlier.method) & last.seed.isin(earlier.seed)
     rows = pd.concat([earlier, last[(last.dataset == MNIST) & same]])
     rows = rows[rows.metric == "linear_accuracy"]

@@ -1,0 +1,323 @@
+"""Sentences of RESULTS.md: each is chosen by what the interval of a difference says.
+
+Every function here takes the numbers of a profile's reference and returns text, a word, or a truth
+value that decides whether a section of the template is there.
+"""
+
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from hmlc_core.data.load import base_of
+from study import claims, figures, plan, results, tables
+from study.plan import MNIST
+
+# Controls whose masks, if they have any, identify nothing.
+CONTROLS = ("shared", "split", "random", "sign", "rectified")
+PAPER = ("g_hmlc", "a_hmlc")
+COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+TESTED = MNIST, *plan.TABLE1, "grocery"
+
+
+class Reference(tables.Numbers):
+    """The committed numbers alone: nothing in them is this machine's, nothing marked recorded."""
+
+    @cached_property
+    def plain(self):
+        return tables.with_tag(self.rows, "")
+
+    def values(self, dataset, level, metric):
+        key = dataset, level, metric
+        if key not in self._summaries:
+            self._summaries[key] = super().values(*key)
+        return self._summaries[key]
+
+    def summary(self, baseline="hmce_paper"):
+        if baseline not in self._summaries:
+            self._summaries[baseline] = results.summary(self.plain, baseline)
+        return self._summaries[baseline]
+
+    def tagged(self, tag):
+        """The methods with this tag behind their name, without it; see tables.with_tag."""
+        return Reference(self.profile, tables.with_tag(self.rows, tag))
+
+
+def read(profile="cpu"):
+    """The numbers of a profile's committed reference."""
+    rows = results.read(results.reference_path(profile))
+    return Reference(profile, rows.assign(recorded=False))
+
+
+def has(numbers, dataset, *methods):
+    """Whether there are numbers of a data set, and of these methods on it."""
+    return set(methods) <= set(numbers.methods(dataset)) and dataset in set(numbers.plain.dataset)
+
+
+def name(method):
+    """A method's name in running text: controls and ours in italics, without saying what."""
+    kind, colon, plain = figures.method_name(method).rpartition(": ")
+    return f"*{plain}*" if colon else plain
+
+
+def listed(texts):
+    """ "a", "a and b", "a, b and c"."""
+    *first, last = texts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def count(number):
+    """A number in words up to ten."""
+    return COUNTS[number] if number < len(COUNTS) else f"{number:,}"
+
+
+def seeds(numbers, dataset, *methods):
+    """How many seeds the methods of a data set have: "one seed", "three to ten seeds"."""
+    rows = numbers.plain[numbers.plain.dataset == dataset]
+    rows = rows[rows.method.isin(methods)] if methods else rows
+    each = rows.groupby("method").seed.nunique()
+    numbers_of = count(each.min()) + (f" to {count(each.max())}" if each.nunique() > 1 else "")
+    return f"{numbers_of} seed{'s' if each.max() > 1 else ''}"
+
+
+def amount(value, scale=100, digits=1):
+    """A signed number, in points unless scaled otherwise: "+1.7"; never "-0.0"."""
+    return f"{round(scale * value, digits) + 0.0:+.{digits}f}"
+
+
+def evidence(pairs, scale=100, digits=1):
+    """The numbers of differences with the same verdict: with intervals where they are decided,
+    else with the smallest differences that this design would have seen.
+
+    Args:
+        pairs: list of (difference, half width).
+    """
+    texts = [amount(value, scale, digits) for value, _ in pairs]
+    widths = [f"{scale * width:.{digits}f}" for _, width in pairs]
+    if results.direction(*pairs[0]) != "undecided":
+        return listed([f"{text} ± {width}" for text, width in zip(texts, widths)])
+    if any(np.isnan(width) for _, width in pairs):
+        return f"{listed(texts)}; one seed, which decides nothing"
+    return f"{listed(texts)}; {listed(widths)} would have been seen"
+
+
+def where(levels, total):
+    """ "at both levels", "at superclass level"; nothing for level "all"."""
+    if levels == ["all"]:
+        return ""
+    if set(levels) <= {"head", "tail"}:
+        return f" in the {listed(levels)}"
+    if len(levels) == total > 1:
+        return " at both levels" if total == 2 else f" at all {count(total)} levels"
+    return f" at {listed(levels)} level{'s' if len(levels) > 1 else ''}"
+
+
+def told(subject, other, pairs, scale=100, digits=1):
+    """A sentence without its full stop on differences `subject` minus `other`.
+
+    Args:
+        pairs: {level: (difference, half width)}, without those that are not known.
+        scale: of the differences; None: words alone, no numbers.
+    """
+    if not pairs:
+        return f"{subject} against {other}: not run"
+    groups = {}
+    for level, pair in pairs.items():
+        kind = results.direction(*pair), bool(np.isnan(pair[1]))
+        groups.setdefault(kind, []).append(level)
+    parts = []
+    for (word, _), levels in groups.items():
+        place, numbers = where(levels, len(pairs)), [pairs[level] for level in levels]
+        text = _opening(subject, other, word) + place if not parts else word + place
+        parts.append(text + (f" ({evidence(numbers, scale, digits)})" if scale else ""))
+    return ", ".join(parts)
+
+
+def _opening(subject, other, word):
+    """The first words of a sentence, bold up to the verdict."""
+    if word == "undecided":
+        return f"**{subject} against {other}: undecided**"
+    return f"**{subject} is {word} {other}**"
+
+
+def says(numbers, a, b, dataset, metric="linear_accuracy", scale=100):
+    """What the paired differences of two methods on a data set say, level by level.
+
+    Raises:
+        ValueError: if one of them is no method that anything is known of.
+    """
+    unknown = [key for key in (a, b) if figures.method_name(key) == key and key not in
+               set(numbers.rows.method)]  # fmt: skip
+    if unknown:
+        raise ValueError(f"no method {', '.join(unknown)}")
+    rows = numbers.plain[(numbers.plain.dataset == dataset) & (numbers.plain.metric == metric)]
+    pairs = {}
+    for level in figures.ordered_levels(rows.level):
+        pair = claims.paired(numbers, a, b, dataset, level, metric)
+        if not np.isnan(pair[0]):
+            pairs[level] = pair
+    return told(name(a), name(b), pairs, scale)
+
+
+def gist(numbers, a, b, dataset):
+    """What `says` says, without its numbers."""
+    return says(numbers, a, b, dataset, scale=None).replace("**", "")
+
+
+def swapped(numbers):
+    """What swapping the levels of hierarchical MNIST changes, a sentence for each method."""
+    methods = {}
+    for difference in claims.swapped_order(numbers).differences:
+        method, _, level = difference.where.rpartition(", ")
+        methods.setdefault(method, {})[level] = difference.value, difference.half_width
+    texts = [told(f"{m}: swapped", "as given", pairs) for m, pairs in methods.items()]
+    return "".join(f"* {text}.\n" for text in texts)
+
+
+def tail(numbers, a, b, dataset):
+    """What two methods differ by on the most and the least frequent digits of level 2."""
+    pairs = {}
+    for part in ("head", "tail"):
+        pair = claims.paired(numbers, a, b, dataset, "subsidiary", f"{part}_accuracy")
+        if not np.isnan(pair[0]):
+            pairs[part] = pair
+    return told(name(a), name(b), pairs)
+
+
+def tally(numbers, a, b, datasets=TESTED):
+    """In how many comparisons of linear accuracy a is above, below, undecided: a clause."""
+    claim = claims.compare(numbers, a, b, claims.tested(numbers, datasets))
+    words = [difference.verdict.split()[0] for difference in claim.differences]
+    if not words:
+        return f"{name(a)} against {name(b)} was not run"
+    counts = [f"{word} in {count(words.count(word))}" for word in claims.WORDS if word in words]
+    return f"{name(a)} against {name(b)} is {', '.join(counts)} of {count(len(words))} comparisons"
+
+
+def identified(numbers, datasets=TESTED):
+    """Where a method of the paper is above every control that identifies nothing: a sentence."""
+    places = claims.tested(numbers, datasets)
+    won = [
+        f"{name(method)} on {figures.dataset_name(dataset)}, {level}"
+        for dataset, level in places
+        for method in PAPER
+        if _above_all(numbers, method, dataset, level)
+    ]
+    of = f"{count(len(places))} levels of {count(len(numbers.datasets(datasets)))} data sets"
+    if not won:
+        return f"That *identifying* features helps is not shown: on none of {of} is a method of " \
+               "the paper above every control that identifies nothing"  # fmt: skip
+    return f"Above every control that identifies nothing, on {of}: {listed(won)}"
+
+
+def _above_all(numbers, method, dataset, level):
+    """Whether a method is above every control that was run on a data set."""
+    controls = [key for key in CONTROLS if key in numbers.methods(dataset)]
+    pairs = [claims.paired(numbers, method, key, dataset, level) for key in controls]
+    return bool(pairs) and all(results.direction(*pair) == "above" for pair in pairs)
+
+
+def best(numbers, dataset, among=None):
+    """Which method has the highest mean of linear accuracy at each level: a clause."""
+    summary = numbers.summary()
+    chosen = (summary.dataset == dataset) & (summary.metric == "linear_accuracy")
+    rows = summary[chosen & summary.method.isin(among or set(summary.method))]
+    texts = {}
+    for level in numbers.levels(dataset):
+        part = rows[rows.level == level]
+        texts.setdefault(name(part.loc[part["mean"].idxmax(), "method"]), []).append(level)
+    total = len(numbers.levels(dataset))
+    return listed([f"{method}{where(levels, total)}" for method, levels in texts.items()])
+
+
+def settings(numbers, dataset):
+    """The budget, batch, learning rate and temperature of a data set."""
+    used = plan.usual_settings(numbers.profile, dataset)
+    text = f"{used.epochs} epochs, batch {used.batch_size}, learning rate {used.learning_rate:g}"
+    return f"{text}, temperature {used.temperature:g}"
+
+
+def view_with_bits(numbers):
+    """Hierarchical MNIST's rows at the longest budget of which parts of embeddings were analysed,
+    and that budget in words."""
+    short = numbers.tagged(tables.tag_of_short(numbers.profile))
+    if tables.bits(numbers, MNIST) or not tables.bits(short, MNIST):
+        return numbers, f"{plan.usual_settings(numbers.profile).epochs} epochs"
+    return short, f"{plan.SHORT['epochs']} epochs"
+
+
+def budget_of_bits(numbers):
+    """After how many epochs the parts of embeddings below were looked at."""
+    return view_with_bits(numbers)[1]
+
+
+def parts(numbers, method):
+    """Whether each of a method's two parts tells more of its own level's labels than the other."""
+    rows, pairs = view_with_bits(numbers)[0], {}
+    for level, other in (("central", "subsidiary"), ("subsidiary", "central")):
+        own, foreign = (rows.values(MNIST, level, f"bits_of_part_{p}") for p in (level, other))
+        if method in own and method in foreign:
+            change = (own[method] - foreign[method]).dropna()
+            pairs[level] = results.mean_and_interval(change)
+    subject = f"{name(method)}: a level's own part"
+    return told(subject, "the other part", pairs, scale=1)
+
+
+def code(numbers, method):
+    """Whether masks of two images agree more if the images share a class: by level."""
+    rows, pairs = view_with_bits(numbers)[0], {}
+    neither = rows.values(MNIST, "all", "mask_agreement_neither")
+    for number, level in enumerate(("central", "subsidiary"), 1):
+        shared = rows.values(MNIST, "all", f"mask_agreement_level {number} only")
+        if method in shared and method in neither:
+            change = (shared[method] - neither[method]).dropna()
+            pairs[level] = results.mean_and_interval(change)
+    subject = f"{name(method)}: agreement of masks of images that share the class"
+    return told(subject, "that of images that share none", pairs, scale=1, digits=3)
+
+
+def levels_found(numbers, dataset):
+    """The most probable number of levels in the embeddings of each method, with its probability."""
+    view = view_with_bits(numbers)[0] if dataset == MNIST else numbers
+    texts = []
+    for text, posterior in tables.level_posteriors(view).items():
+        where, _, method = text.rpartition(", ")
+        if where == figures.dataset_name(dataset):
+            found = posterior.argmax()
+            plain = method.removeprefix("control: ")
+            texts.append(f"{plain} {count(found + 1)} ({posterior[found]:.2f})")
+    return listed(texts or ["not analysed"])
+
+
+def rounding(numbers, method="g_hmlc", level="subsidiary"):
+    """What sets of the same seeds gave by codes that differ in rounding alone: texts in a row."""
+    table = tables.repeats(numbers.profile)
+    row = table[table.method == figures.method_name(method)] if len(table) else table
+    columns = [column for column in row if column.startswith(f"{level}, ")]
+    texts = [row[column].iloc[0] for column in columns if len(row)]
+    return listed([text for text in texts if text != "–"] or ["not repeated"])
+
+
+def family(dataset):
+    """The data set that a variant is of: hierarchical MNIST for its trees and tails, too."""
+    base, _ = base_of(dataset)
+    return MNIST if base.startswith(MNIST) else base
+
+
+def provenance(numbers):
+    """Where the rows come from, counted: a data frame of texts, a row for each data set."""
+    table = []
+    for dataset, rows in numbers.rows.groupby(numbers.rows.dataset.map(family)):
+        runs = rows[["dataset", "method", "seed"]].drop_duplicates()
+        commits = rows.commit.value_counts().items()
+        row = {"data set": figures.dataset_name(dataset), "runs": f"{len(runs):,}"}
+        row |= {"numbers": f"{len(rows):,}", "device": tables.listed(rows.device)}
+        row["commits"] = ", ".join(f"{commit} ({number:,})" for commit, number in commits)
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+def sources(numbers):
+    """Each source of data with the number of its rows, a list in Markdown."""
+    counted = numbers.rows.data_source.value_counts().items()
+    return "\n".join(f"* {source}: {number:,} numbers" for source, number in counted)

@@ -1,0 +1,177 @@
+"""RESULTS.md, written from the committed reference: a template whose numbers and verdicts are
+filled in, so that text and data cannot part.
+
+In the template {{ expression }} is replaced by its text, and the lines from <!-- if expression -->
+to <!-- end --> stay only where the expression is true. An expression calls what sentences.py and
+this module offer (see `words`); early.… and cool.… say the same of other runs.
+"""
+
+import re
+from functools import partial
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from hmlc_core import files
+from study import figures, plan, sentences, tables
+from study.plan import MNIST
+
+TEMPLATE = files.CODE / "notebooks" / "study" / "results_template.md"
+TARGET = files.CODE / "RESULTS.md"
+OFFERED = (
+    *("has", "seeds", "says", "gist", "swapped", "tail", "tally", "identified", "best", "settings"),
+    *("budget_of_bits", "parts", "code", "levels_found", "rounding", "sources"),
+)
+NAMES = {"MNIST": MNIST, "CIFAR": "cifar100", "MODELNET": "modelnet10", "GROCERY": "grocery"}
+NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIST}_swapped"}
+NAMES |= {f"TAIL{ratio}": f"{MNIST}_tail{ratio}" for ratio in (10, 50)}
+SHOWN = ("cross_entropy", "hmce_paper", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
+
+
+def accuracies(numbers, dataset):
+    """Linear accuracy of every method at each level of a data set, as a folded table."""
+    columns = [tables.Column(level, level, "linear_accuracy") for level in numbers.levels(dataset)]
+    title = f"{figures.dataset_name(dataset)}: linear accuracy of every method, %"
+    return folded(title, tables.cells(numbers, dataset, columns))
+
+
+def budgets(numbers):
+    """Linear accuracy on hierarchical MNIST at the short and at the usual budget, folded."""
+    short = numbers.tagged(tables.tag_of_short(numbers.profile))
+    usual = plan.usual_settings(numbers.profile).epochs
+    views = {f"{plan.SHORT['epochs']} epochs": short, f"{usual} epochs": numbers}
+    views = {title: view for title, view in views.items() if view.methods(MNIST)}
+    methods = figures.ordered(key for view in views.values() for key in view.methods(MNIST))
+    parts = [_at_budget(view, title, methods) for title, view in views.items()]
+    table = pd.DataFrame({"method": [figures.method_name(key) for key in methods]})
+    return folded("Linear accuracy by budget, %", pd.concat([table, *parts], axis=1))
+
+
+def _at_budget(numbers, title, methods):
+    """Columns of one budget: number of seeds, and linear accuracy at each level."""
+    values = {level: numbers.values(MNIST, level, "linear_accuracy")
+              for level in numbers.levels(MNIST)}  # fmt: skip
+    first = next(iter(values.values()))
+    columns = {f"{title}: seeds": [first[m].count() if m in first else "–" for m in methods]}
+    for level, table in values.items():
+        columns[f"{title}: {level}"] = [tables.mean_text(table, method) for method in methods]
+    return pd.DataFrame(columns)
+
+
+def order(numbers):
+    """Linear accuracy with the levels as given and swapped, folded."""
+    return folded("Linear accuracy by order of levels, %", tables.order(numbers))
+
+
+def means_tried(numbers, dataset, setting):
+    """The means of the trials of a setting on a validation set, at each value."""
+    table, means = tables.tried(numbers, dataset, setting)
+    return means.partition(": ")[2].removesuffix(".") if len(table) else "not tried"
+
+
+def origin(numbers):
+    """Runs, numbers, devices and commits of each data set, folded."""
+    return folded("Runs, devices and commits", sentences.provenance(numbers))
+
+
+def folded(title, table):
+    """A table behind its title, which a reader opens."""
+    lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
+    body = "\n".join("|" + "|".join(map(str, line)) + "|" for line in lines)
+    body = body.replace(" ± ", "±")
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
+
+
+MADE_HERE = (accuracies, budgets, order, means_tried, origin)
+
+
+def words(numbers):
+    """What the expressions of a template may use."""
+    return {**_offered(numbers), **NAMES, "epochs": plan.usual_settings(numbers.profile).epochs,
+            "early": SimpleNamespace(**_offered(_early(numbers))),
+            "cool": SimpleNamespace(**_offered(numbers.tagged(_cool())))}  # fmt: skip
+
+
+def _offered(numbers):
+    functions = [getattr(sentences, name) for name in OFFERED] + list(MADE_HERE)
+    return {function.__name__: partial(function, numbers) for function in functions}
+
+
+def _early(numbers):
+    """Hierarchical MNIST at the budget of its variants."""
+    return numbers.tagged(tables.tag_of_short(numbers.profile))
+
+
+def _cool():
+    """Behind a method's name where it was trained at the temperature trials start from."""
+    return f"@t{plan.START_TEMPERATURE:g}"
+
+
+def render(numbers, template):
+    """The text of a template with its numbers.
+
+    Raises:
+        ValueError: if an expression is none, or a section has no end.
+    """
+    marks = re.findall(r"<!-- (if|end)\b", template)
+    if marks != ["if", "end"] * (len(marks) // 2):
+        raise ValueError("a section of the template is not closed, or in another")
+    known = words(numbers)
+    section = re.compile(r"<!-- if (.+?) -->\n(.*?)<!-- end -->\n", re.S)
+    text = section.sub(lambda m: m[2] if evaluate(m[1], known) else "", template)
+    text = re.sub(r"\{\{(.+?)\}\}", lambda m: str(evaluate(m[1], known)), text, flags=re.S)
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def evaluate(expression, known):
+    """The value of an expression of a template.
+
+    Raises:
+        ValueError: with the expression, if it fails.
+    """
+    try:
+        return eval(expression.strip(), {"__builtins__": {}}, known)
+    except Exception as error:
+        raise ValueError(f"{{{{{expression}}}}}: {type(error).__name__}: {error}") from error
+
+
+def pictures(numbers):
+    """{name: matplotlib figure} of what RESULTS.md shows, of the data sets that there are."""
+    shown = {}
+    for name, chosen in (
+        ("finding", plan.TABLE1), ("finding_mnist", [MNIST]), ("finding_grocery", ["grocery"]),
+    ):  # fmt: skip
+        panels = tables.finding(numbers, chosen)
+        if all(panels.values()):
+            shown[name] = figures.differences(panels)
+    for dataset, name in (("cifar100", ""), (MNIST, f"_{MNIST}")):
+        points = tables.budget_points(numbers, dataset)
+        points = points[points.method.isin(SHOWN) | (dataset == "cifar100")]
+        if len(points):
+            levels = figures.ordered_levels(points.level)
+            shown[f"accuracy_against_epochs{name}"] = figures.accuracy_against_epochs(
+                points, levels
+            )
+    parts = tables.bits(sentences.view_with_bits(numbers)[0], MNIST)
+    if parts:
+        figure = shown[f"information_of_parts_{MNIST}"] = figures.information_of_parts(parts)
+        figure.suptitle(figures.dataset_name(MNIST))
+    return shown
+
+
+def write(profile="cpu"):
+    """Write RESULTS.md and draw its pictures, all from the committed reference.
+
+    Returns:
+        The path of RESULTS.md.
+    """
+    numbers = sentences.read(profile)
+    text = render(numbers, TEMPLATE.read_text())
+    for name, figure in pictures(numbers).items():
+        with files.writing(files.CODE / "figures" / profile / f"{name}.png") as beside:
+            figure.savefig(beside)
+        plt.close(figure)
+    with files.writing(TARGET) as beside:
+        beside.write_text(text)
+    return TARGET

@@ -1,0 +1,282 @@
+"""RESULTS.md is what the template gives from the committed reference; what it gives is right."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from test_tables import rows
+
+from hmlc_core import files
+from study import plan, results, sentences, tables, written
+from study.plan import MNIST
+
+MOST_WORDS = 3000
+SUMMARY = "## What came out"
+TEMPLATE = written.TEMPLATE.read_text()
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """The reference as it is committed."""
+    frame = results.read(ROOT / "data" / "reference" / "cpu.csv")
+    return sentences.Reference("cpu", frame.assign(recorded=False))
+
+
+@pytest.fixture
+def in_place(monkeypatch):
+    """Repeats are read from the committed reference."""
+    monkeypatch.setattr(files, "DATA", ROOT / "data")
+
+
+def numbers_of(made):
+    frame = pd.DataFrame(made, columns=results.COLUMNS)
+    return sentences.Reference("cpu", frame.assign(recorded=False))
+
+
+def tables_of(text):
+    """Blocks of lines of tables, without their captions."""
+    return re.findall(r"(?:^\|.*\n?)+", text, re.M)
+
+
+def words_of(text):
+    return [word for word in text.split() if re.search(r"\w", word)]
+
+
+def holds(text):
+    """What every rendering of the template has to hold."""
+    assert "{{" not in text and "<!--" not in text and "nan" not in text.split()
+    assert len(words_of(text)) <= MOST_WORDS
+    summary = text.split(SUMMARY)[1].split("\n## ")[0]
+    assert 3 <= summary.count("\n* ") <= 5
+    blocks = tables_of(text)
+    assert len(blocks) == len(set(blocks))
+
+
+# ------------------------------------------------------------ the committed page
+
+
+def test_results_are_what_the_template_gives_from_the_reference(committed, in_place):
+    text = written.render(committed, TEMPLATE)
+    assert (ROOT / "RESULTS.md").read_text() == text, "run python notebooks/write_results.py"
+    holds(text)
+
+
+def test_every_link_of_the_results_leads_somewhere():
+    text = (ROOT / "RESULTS.md").read_text()
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    anchors = {re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+               for line in text.splitlines() if line.startswith("#")}  # fmt: skip
+    assert len([link for link in links if link.endswith(".png")]) >= 3
+    for link in links:
+        path, _, anchor = link.partition("#")
+        assert (ROOT / path).exists() and (path or anchor in anchors), link
+
+
+def test_every_picture_of_the_template_is_one_that_is_drawn(committed):
+    names = set(re.findall(r"figures/cpu/(\w+)\.png", TEMPLATE))
+    assert set(written.pictures(committed)) <= names
+
+
+# ------------------------------------------------------------ numbers that are still to come
+
+MAIN = ("hmce_released", "shared", "split", "sign", "g_hmlc", "a_hmlc")
+rng = np.random.default_rng(0)
+
+
+def runs(dataset, methods, levels, seeds, tag=""):
+    made = []
+    for method in methods:
+        for level in levels:
+            made += rows(dataset, method + tag, level, "linear_accuracy", rng.random(seeds))
+    return made
+
+
+def with_more(committed, *more):
+    """The committed numbers with hierarchical MNIST's at the short budget, and `more`."""
+    frame = committed.rows.copy()
+    long = (frame.dataset == MNIST) & ~frame.method.str.contains("@")
+    frame.loc[long, "method"] += tables.tag_of_short("cpu")
+    extra = pd.DataFrame(sum(more, []), columns=results.COLUMNS).assign(recorded=False)
+    return sentences.Reference("cpu", pd.concat([frame, extra]) if len(extra) else frame)
+
+
+def test_sections_without_rows_are_left_out(committed, in_place):
+    text = written.render(with_more(committed), TEMPLATE)
+    holds(text)
+    assert "trained to the end" not in text and "## Grocery" not in text
+    assert "after six epochs: how fast" in text and "40 epochs" not in text
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_sections_come_with_their_rows_whatever_the_number_of_seeds(committed, in_place, seeds):
+    long = runs(MNIST, MAIN, ("central", "subsidiary"), seeds)
+    grocery = runs("grocery", (*MAIN, "raw"), ("department", "item", "kind"), 10)
+    text = written.render(with_more(committed, long, grocery), TEMPLATE)
+    holds(text)
+    part = text.split("trained to the end")[1].split("\n## ")[0]
+    assert ("which decides nothing" in part) == (seeds == 1)
+    assert f"{plan.usual_settings('cpu').epochs} epochs, batch" in part
+    part = text.split("## Grocery")[1].split("\n## ")[0]
+    assert "ten seeds" in part and "|department|item|kind|" in part and "*shared* " in part
+
+
+def test_with_every_method_at_the_long_budget_the_words_are_few_enough(committed, in_place):
+    methods = committed.methods(MNIST)
+    long = runs(MNIST, methods, ("central", "subsidiary"), 3)
+    grocery = runs("grocery", (*MAIN, "raw"), ("department", "item", "kind"), 10)
+    holds(written.render(with_more(committed, long, grocery), TEMPLATE))
+
+
+def test_pictures_of_new_data_come_with_their_rows(committed):
+    long = runs(MNIST, MAIN, ("central", "subsidiary"), 1)
+    grocery = runs("grocery", MAIN, ("department", "item", "kind"), 10)
+    names = set(written.pictures(with_more(committed, long, grocery)))
+    assert {"finding_mnist", "finding_grocery", f"accuracy_against_epochs_{MNIST}"} <= names
+    assert names <= set(re.findall(r"figures/cpu/(\w+)\.png", TEMPLATE))
+
+
+def test_writing_replaces_the_page_and_draws_its_pictures(monkeypatch, tmp_path):
+    made = runs("cifar100", MAIN, ("superclass", "class"), 3)
+    (tmp_path / "template.md").write_text('{{ says("g_hmlc", "split", CIFAR) }}.\n')
+    monkeypatch.setattr(written, "TEMPLATE", tmp_path / "template.md")
+    monkeypatch.setattr(written, "TARGET", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(files, "CODE", tmp_path)
+    monkeypatch.setattr(sentences, "read", lambda profile: numbers_of(made))
+    assert written.write() == tmp_path / "RESULTS.md"
+    assert "G-HMLC" in (tmp_path / "RESULTS.md").read_text()
+    assert (tmp_path / "figures" / "cpu" / "finding.png").exists()
+
+
+# ------------------------------------------------------------ sentences
+
+
+def test_a_sentence_is_chosen_by_the_intervals():
+    pairs = {"central": (0.03, 0.01), "subsidiary": (-0.2, 0.05)}
+    text = "**a is above b** at central level (+3.0 ± 1.0), below at subsidiary level (-20.0 ± 5.0)"
+    assert sentences.told("a", "b", pairs) == text
+    pairs = {"central": (-0.0001, 0.01), "subsidiary": (0.02, 0.05)}
+    text = "**a against b: undecided** at both levels (+0.0 and +2.0; 1.0 and 5.0 would have been"
+    assert sentences.told("a", "b", pairs) == f"{text} seen)"
+    assert (
+        sentences.told("a", "b", {"all": (-0.5, 0.1)}, scale=1) == "**a is below b** (-0.5 ± 0.1)"
+    )
+    assert sentences.told("a", "b", {}) == "a against b: not run"
+
+
+def test_one_seed_decides_nothing():
+    text = sentences.told("a", "b", {"central": (0.5, np.nan)})
+    wanted = "at central level (+50.0; one seed, which decides nothing)"
+    assert text == f"**a against b: undecided** {wanted}"
+
+
+def test_says_is_of_the_paired_differences():
+    made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.6, 0.7])
+    made += rows("cifar100", "split", "class", "linear_accuracy", [0.4, 0.5, 0.59])
+    text = sentences.says(numbers_of(made), "g_hmlc", "split", "cifar100")
+    half = results.mean_and_interval([0.1, 0.1, 0.11])[1]
+    assert text == f"**G-HMLC is above *split*** at class level (+10.3 ± {100 * half:.1f})"
+    gist = sentences.gist(numbers_of(made), "g_hmlc", "split", "cifar100")
+    assert gist == "G-HMLC is above *split* at class level"
+    with pytest.raises(ValueError, match="no method g_hmcl"):
+        sentences.says(numbers_of(made), "g_hmcl", "split", "cifar100")
+
+
+def test_identified_means_above_every_control():
+    values = {"g_hmlc": 0.5, "a_hmlc": 0.1, "split": 0.4, "shared": 0.3}
+    made = []
+    for method, value in values.items():
+        made += rows("cifar100", method, "class", "linear_accuracy", [value, value + 0.01])
+    assert sentences.identified(numbers_of(made)).endswith(": G-HMLC on CIFAR-100, class")
+    made += rows("cifar100", "sign", "class", "linear_accuracy", [0.5, 0.51])
+    text = sentences.identified(numbers_of(made))
+    assert "is not shown: on none of one levels of one data sets" in text
+
+
+def test_tally_counts_verdicts():
+    made = runs("cifar100", ["split"], ["class"], 2)
+    assert sentences.tally(numbers_of(made), "g_hmlc", "split").endswith("was not run")
+    made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.51])
+    made += rows("cifar100", "split", "class", "linear_accuracy", [0.1, 0.11])
+    made += rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.5])
+    made += rows(MNIST, "split", "central", "linear_accuracy", [0.9])
+    text = sentences.tally(numbers_of(made), "g_hmlc", "split")
+    assert text == "G-HMLC against *split* is above in one, undecided in one of two comparisons"
+
+
+def test_seeds_and_best_are_those_of_the_rows():
+    made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.6])
+    made += rows("cifar100", "split", "class", "linear_accuracy", [0.9])
+    made += rows("cifar100", "g_hmlc", "superclass", "linear_accuracy", [0.5, 0.6])
+    numbers = numbers_of(made)
+    assert sentences.seeds(numbers, "cifar100") == "one to two seeds"
+    assert sentences.seeds(numbers, "cifar100", "split") == "one seed"
+    text = sentences.best(numbers, "cifar100")
+    assert text == "G-HMLC at superclass level and *split* at class level"
+
+
+def test_masks_are_told_by_their_own_part_and_by_what_images_share():
+    made = []
+    bits = {("central", "central"): 3.0, ("subsidiary", "central"): 2.0}
+    bits |= {("subsidiary", "subsidiary"): 1.0, ("central", "subsidiary"): 1.0}
+    for (part, level), value in bits.items():
+        made += rows(MNIST, "g_hmlc", level, f"bits_of_part_{part}", [value, value + 0.1])
+    for kind, value in (("level 1 only", 0.9), ("level 2 only", 0.1), ("neither", 0.1)):
+        made += rows(MNIST, "g_hmlc", "all", f"mask_agreement_{kind}", [value, value + 0.01])
+    numbers = numbers_of(made)
+    assert sentences.parts(numbers, "g_hmlc").startswith(
+        "**G-HMLC: a level's own part is above the other part** at central level (+1.0 ± 0.0)"
+    )
+    text = sentences.code(numbers, "g_hmlc")
+    assert "is above that of images that share none** at central level (+0.800" in text
+    assert "undecided at subsidiary level" in text
+    short = numbers_of([row | {"method": "g_hmlc@6@fresh=False"} for row in made])
+    assert sentences.parts(short, "g_hmlc") == sentences.parts(numbers, "g_hmlc")
+    assert sentences.budget_of_bits(short) == "6 epochs"
+    assert sentences.budget_of_bits(numbers) == f"{plan.usual_settings('cpu').epochs} epochs"
+
+
+def test_provenance_counts_rows_and_knows_that_grocery_is_no_digit():
+    made = rows(f"{MNIST}_three", "split", "central", "linear_accuracy", [0.1, 0.2])
+    made += rows("grocery", "split", "item", "linear_accuracy", [0.1])
+    table = sentences.provenance(numbers_of(made)).set_index("data set")
+    assert dict(table.numbers) == {"Grocery Store": "1", "Hierarchical MNIST": "2"}
+    assert table.loc["Hierarchical MNIST", "commits"] == "abc (2)"
+    assert sentences.sources(numbers_of(made)) == "* somewhere: 3 numbers"
+
+
+# ------------------------------------------------------------ the template
+
+
+def test_an_expression_that_fails_is_named():
+    with pytest.raises(ValueError, match=r"sayz\(1\).*NameError"):
+        written.render(numbers_of([]), "{{ sayz(1) }}")
+
+
+OPEN, END = "<!-- if 1 -->\n", "<!-- end -->\n"
+
+
+@pytest.mark.parametrize("text", [OPEN, END, OPEN + OPEN + END + END])
+def test_a_section_that_is_not_closed_is_refused(text):
+    with pytest.raises(ValueError, match="not closed"):
+        written.render(numbers_of([]), text)
+
+
+def test_a_section_stays_where_its_condition_holds():
+    text = "<!-- if 1 -->\na\n<!-- end -->\n<!-- if 0 -->\nb\n<!-- end -->\nc\n"
+    assert written.render(numbers_of([]), text) == "a\nc\n"
+
+
+def test_a_folded_table_has_its_rows():
+    text = written.folded("title", pd.DataFrame({"method": ["a"], "x": ["1.0 ± 0.5"]}))
+    assert "<summary>title</summary>\n\n|method|x|\n|---|---|\n|a|1.0±0.5|\n\n</details>" in text
+
+
+def test_budgets_stand_side_by_side():
+    made = rows(MNIST, "g_hmlc@6@fresh=False", "central", "linear_accuracy", [0.5, 0.6])
+    made += rows(MNIST, "split", "central", "linear_accuracy", [0.7])
+    text = written.budgets(numbers_of(made))
+    epochs = plan.usual_settings("cpu").epochs
+    assert f"6 epochs: central|{epochs} epochs: seeds" in text
+    assert "|control: split|–|–|1|70.0|" in text and "|G-HMLC|2|55.0±" in text
