@@ -10,12 +10,15 @@ import sys
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
+import pandas as pd
 import papermill
 import pytest
 from conftest import ROOT
+from IPython.display import DisplayHandle
 from PIL import Image
+from test_pretrained import LOOK, Net
 
-from hmlc_core import PRESETS, Settings, files
+from hmlc_core import PRESETS, Settings, files, pretrained
 from study import own_data
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -159,21 +162,59 @@ def pictures(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_your_own_data_runs_from_a_folder_to_maps(pictures, monkeypatch, capsys):
+def run_own_data(folder, monkeypatch, **choice):
+    """Run the notebook on a folder with little training, from scratch unless chosen otherwise."""
     changes = {"epochs": 1, "dim": 8, "batch_size": 16}
-    choice = {"size": 24, "methods": ["cross_entropy", "split", "g_hmlc"], "changes": changes}
-    made = run_cells("your_own_data", monkeypatch, path=str(pictures), **choice)
+    usual = {"pretrained": "", "size": 24, "methods": ["cross_entropy", "g_hmlc"]}
+    choice = usual | {"path": str(folder), "changes": changes} | choice
+    return run_cells("your_own_data", monkeypatch, **choice)
+
+
+def test_your_own_data_runs_from_a_folder_to_a_report(pictures, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(DisplayHandle, "update", lambda self, said: shown.append(said.data))
+    monkeypatch.setattr(DisplayHandle, "display", lambda *given: shown.append(given[1].data))
+    methods = ["cross_entropy", "split", "g_hmlc"]
+    made = run_own_data(pictures, monkeypatch, methods=methods, new_files=str(pictures))
     assert made["settings"].epochs == 1 and made["settings"].canvas == 24
+    assert {seed for _, seed in made["runs"]} == {0, 1, 2}  # they take little
     names = ["cross-entropy", "control: split", "G-HMLC", "largest class"]
     assert list(made["table"].index) == names
     assert list(made["table"].columns) == made["dataset"].level_names
-    for method in choice["methods"]:
-        assert made["points"][method].shape == (len(made["some"]), 2)
+    for method in methods:
+        assert made["points"][method].shape == (len(made["many"]), 2)
         level = made["test"].level_names[0]
         text = made["captions"][method, level]
         assert text == f"{made['table'].loc[made['figures'].method_name(method), level]} % linear"
     assert (files.DATA / "results" / "own-pictures.csv").exists()
-    assert "wall time" in capsys.readouterr().out
+    said, folder = capsys.readouterr().out, files.FIGURES / "own-pictures"
+    assert "wall time" in said and "From scratch, as you asked" in said and "A rough guess" in said
+    for name in ("report.html", "explorer.html", "predictions.csv", "map_1.png", "masks.png"):
+        assert (folder / name).exists() and (name[-3:] == "png" or str(folder / name) in said)
+    assert len(pd.read_csv(folder / "predictions.csv")) == 48
+    assert "Nothing yet" in shown[0] and made["verdicts"][0] in shown[1]  # the result, on top
+    assert made["verdicts"][0] in (folder / "report.html").read_text()
+
+
+def test_your_own_data_goes_the_pretrained_way_where_it_can(pictures, monkeypatch, capsys):
+    monkeypatch.setattr(pretrained, "version", lambda name: "0")
+    monkeypatch.setattr(pretrained, "build", lambda name: (Net(), LOOK))
+    monkeypatch.setattr(own_data, "_stay_offline_without_a_network", lambda: None)
+    made = run_own_data(pictures, monkeypatch, pretrained="tiny", methods=["split"], size=None)
+    assert made["settings"].pretrained == "tiny" and made["settings"].encoder == "adapter"
+    assert made["dataset"].images.shape[1] == 224
+    assert list(made["table"].index) == ["raw", "control: split", "largest class"]
+    assert "The pretrained way, because" in capsys.readouterr().out
+
+
+def test_your_own_data_induces_a_level_above_flat_labels(pictures, monkeypatch):
+    flat = pictures.with_name("flat")
+    flat.mkdir()
+    for place in sorted(pictures.glob("*/*")):
+        place.rename(flat / place.name)
+    made = run_own_data(flat, monkeypatch, groups=2, methods=["split"], seeds=[0])
+    assert made["test"].level_names == ["induced level", "level 1"]
+    assert "±" not in made["table"].to_string() and (files.FIGURES / "own-flat").is_dir()
 
 
 def test_your_own_data_asks_for_a_path(monkeypatch):

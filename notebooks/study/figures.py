@@ -504,14 +504,15 @@ def picture_map(points, dataset, level, title=""):
     """
     figure, axis = plt.subplots(figsize=(7, 7), layout="constrained")
     names, labels = dataset.class_names[level], dataset.labels[:, level]
-    side = float(np.clip(6.5 / np.sqrt(len(points)), 0.3, 0.7)) / 14  # of the map's width
-    places = 0.03 + 0.94 * (points - points.min(0)) / np.maximum(np.ptp(points, 0), 1e-9)
+    side = float(np.clip(0.65 / np.sqrt(len(points)), 0.04, 0.08))  # of the map's width
+    places = 0.04 + 0.92 * (points - points.min(0)) / np.maximum(np.ptp(points, 0), 1e-9)
     for image, (x, y), colour in zip(dataset.images, places, class_colours(len(names))[labels]):
         where = (x - side / 2, x + side / 2, y - side / 2, y + side / 2)
         axis.imshow(image.squeeze(), extent=where, vmin=0, vmax=255, zorder=2)
         frame = dict(fill=False, ec=colour, lw=2.5, zorder=3)
         axis.add_patch(plt.Rectangle(where[::2], side, side, **frame))
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[], yticks=[], title=title)
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title)
+    axis.axis("off")
     _name_clusters(axis, places, labels, names, size=9)
     return figure
 

@@ -228,25 +228,35 @@ def _advice(key, end, best, settings):
 # ---------------------------------------------------------------- what came out
 
 
-def best_method(rows, level, among=None):
-    """The method with the highest mean linear accuracy at a level, of `among` if given."""
-    chosen = [row for row in rows if row["metric"] == "linear_accuracy" and row["level"] == level]
-    values = {}
-    for row in chosen:
-        if among is None or row["method"] in among:
-            values.setdefault(row["method"], []).append(row["value"])
-    return max(values, key=lambda method: np.mean(values[method]), default=None)
+def best_method(rows, levels, among=None):
+    """The method with the highest mean linear accuracy at the finest level that was tested, of
+    `among` if given; None if none was."""
+    for level in reversed(levels):
+        means = _accuracies(rows, level).mean()
+        means = means if among is None else means[[name for name in means.index if name in among]]
+        if len(means):
+            return means.idxmax()
+    return None
 
 
 def verdicts(rows, train, test):
-    """A few sentences for each level: which method is best, by how much, and what that is worth."""
+    """What came out, in words: the best of all at the finest level; then for each level which
+    method is best, by how much, and what that is worth."""
     shares = dict(zip(test.level_names, guesses(train, test)))
-    texts = []
+    texts = [_headline(rows, test.level_names)] if best_method(rows, test.level_names) else []
     for level, column in zip(test.level_names, test.labels.T):
         frame = _accuracies(rows, level)
         if len(frame):
             texts.append(_verdict(level, frame, shares[level], (column >= 0).sum()))
     return texts
+
+
+def _headline(rows, levels):
+    finest = [level for level in levels if len(_accuracies(rows, level))][-1]
+    name = best_method(rows, levels)
+    mean = _accuracies(rows, finest)[name].mean()
+    who = "the pretrained features as they are (raw)" if name == RAW else figures.method_name(name)
+    return f"In short: {who} names {finest} best, right for {100 * mean:.0f} of 100 test pictures."
 
 
 def _accuracies(rows, level):
@@ -313,6 +323,13 @@ def confusions(labels, predicted, most=3):
     pairs, times = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0, return_counts=True)
     order = np.argsort(-times, kind="stable")[:most]
     return [(*pairs[k].tolist(), int(times[k])) for k in order]
+
+
+def some_of(dataset, values, most):
+    """At most so many samples spread over a data set, a data set, and what belongs to them."""
+    spread = np.linspace(0, len(dataset) - 1, min(len(dataset), most)).astype(int)
+    chosen = replace(dataset, images=dataset.images[spread], labels=dataset.labels[spread])
+    return chosen, values[spread]
 
 
 # ---------------------------------------------------------------- an upper level that is induced
