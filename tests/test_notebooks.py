@@ -16,7 +16,7 @@ from conftest import ROOT
 from PIL import Image
 
 from hmlc_core import PRESETS, Settings, files
-from study import own_data
+from study import own_data, published
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PER_DATASET = ("03", "04")
@@ -41,10 +41,16 @@ def own_code(path):
 @each
 def test_notebooks_are_clean(path):
     code = cells_of(path)
-    assert not any(cell.outputs or cell.execution_count for cell in code)
     assert code[-1].source == "results.provenance()"
     first = nbformat.read(path, 4).cells[0]
     assert first.cell_type == "markdown" and first.source.startswith("# ")
+
+
+@each
+def test_outputs_are_of_the_sources_and_hold_nothing_of_a_machine(path):
+    notebook = nbformat.read(path, 4)
+    assert not published.faults(notebook)
+    assert path.stat().st_size < published.MOST_BYTES
 
 
 @each
