@@ -3,10 +3,11 @@ workers, the same net and loss. Then where the time of our step goes."""
 
 import numpy as np
 import torch
-from common import CPU, median_seconds, new_step, report, train
+from common import CPU, median_seconds, new_step, report
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from hmlc_core import devices
 from hmlc_core.settings import preset
 from hmlc_core.views import two_views
 
@@ -60,12 +61,12 @@ def parts(kind, channels, classes):
     y = torch.stack([torch.arange(len(pictures)) % count for count in classes], 1)
     views = two_views(pictures, settings.augmentation)
     flat = views.flatten(0, 1)
-    _, z = model.embed(flat, train.autocast(CPU))
+    _, z = model.embed(flat, devices.autocast(CPU))
     z = z.detach().unflatten(0, views.shape[:2]).requires_grad_()
     ways = {
         "whole step": lambda: step(two_views(pictures, settings.augmentation), y),
         "encoder and head, forward and backward": lambda: (
-            model.embed(flat, train.autocast(CPU))[1].square().mean().backward()
+            model.embed(flat, devices.autocast(CPU))[1].square().mean().backward()
         ),
         "augmentation": lambda: two_views(pictures, settings.augmentation),
         "masks (EM)": lambda: model.objective.level_masks(z.detach()),

@@ -13,7 +13,6 @@ from hmlc_core.losses import (
 )
 from hmlc_core.masks import (
     AttentionMasks,
-    SeparabilityMasks,
     gmm_masks,
     random_masks,
     rectified_masks,

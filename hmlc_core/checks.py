@@ -37,15 +37,10 @@ def require(condition, message):
 def require_embeddings(embeddings, dims=(2,)):
     """Raise unless `embeddings` is a finite floating tensor with as many dimensions as `dims`."""
     shapes = " or ".join({2: "[B, D]", 3: "[B, V, D]"}[d] for d in dims)
-    require(
-        embeddings.is_floating_point(), f"embeddings must be floating point, not {embeddings.dtype}"
-    )
-    require(
-        embeddings.ndim in dims and embeddings.numel() > 0,
-        f"embeddings must be {shapes} and not empty, not {list(embeddings.shape)}",
-    )
+    kind, shape = embeddings.dtype, list(embeddings.shape)
+    require(kind.is_floating_point, f"embeddings must be floating point, not {kind}")
+    fits = embeddings.ndim in dims and embeddings.numel() > 0
+    require(fits, f"embeddings must be {shapes} and not empty, not {shape}")
     if has_values(embeddings):
-        require(
-            torch.isfinite(embeddings.detach().sum(dtype=torch.float64)),
-            "embeddings hold NaN or infinity: look at the learning rate and the input",
-        )
+        finite = torch.isfinite(embeddings.detach().sum(dtype=torch.float64))
+        require(finite, "embeddings hold NaN or infinity: look at the learning rate and the input")

@@ -74,25 +74,21 @@ def share(batch):
 
 
 def gather(x):
-    """[B, ...] of each process -> [processes * B, ...], in their order. Differentiable."""
-    return _Gather.apply(x) if processes() > 1 else x
+    """[B, ...] of each process -> [processes * B, ...], in their order. Differentiable.
 
-
-class _Gather(torch.autograd.Function):
-    """All processes compute the same loss of all samples, so each has the whole gradient and takes
-    its part; times their number, because DistributedDataParallel takes the mean over them."""
-
-    @staticmethod
-    def forward(ctx, x):
-        parts = [
-            torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(processes())
-        ]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient.chunk(processes())[rank()] * processes()
+    All processes compute the same loss of all samples, so each needs the gradient of its own part
+    alone; times their number, because DistributedDataParallel takes the mean over them.
+    """
+    count = processes()
+    if count == 1:
+        return x
+    own = x.contiguous()
+    parts = [torch.empty_like(own) for _ in range(count)]
+    dist.all_gather(parts, own.detach())
+    parts[rank()] = own.clone()
+    if own.requires_grad:
+        parts[rank()].register_hook(lambda gradient: gradient * count)
+    return torch.cat(parts)
 
 
 def synchronise(model):

@@ -4,12 +4,12 @@ import ast
 import io
 import os
 import subprocess
-import tempfile
 import tokenize
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from uuid import uuid4
 
 CODE = Path(__file__).resolve().parents[1]  # this checkout
 WORK = Path(os.environ.get("HMLC_ROOT", CODE)).expanduser().resolve()  # what runs write
@@ -33,14 +33,10 @@ def writing(path):
         OSError: if it cannot be written, with the reason and what to do.
     """
     path = Path(path)
-    beside = None
+    beside = path.with_name(f".{uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        beside = Path(name)
         yield beside
-        beside.chmod(0o666 & ~_umask())
         os.replace(beside, path)
     except (OSError, RuntimeError) as error:
         of_writer = "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
@@ -51,14 +47,8 @@ def writing(path):
             f"allow writing to {path.parent}, then run again: what is already saved is kept"
         ) from error
     finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        with suppress(OSError):  # it is not there if all went well
+            beside.unlink()
 
 
 def stamp(paths):
@@ -91,46 +81,33 @@ def code_hash(*sources):
 @lru_cache
 def plain_code(text):
     """Python source without comments, docstrings, empty lines and blanks at line ends."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, documented)]
+    said = [node.body[0] for node in nodes if ast.get_docstring(node) is not None]
+    starts = {(docstring.lineno, docstring.col_offset) for docstring in said}
     lines = text.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            _cut(lines, token.start[0], token.start[1], None)
-    lines = [line.encode() for line in lines]  # a syntax tree counts bytes
-    for node in ast.walk(ast.parse(text)):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        if documented and ast.get_docstring(node) is not None:
-            said = node.body[0]
-            for row in range(said.lineno, said.end_lineno + 1):
-                start = said.col_offset if row == said.lineno else 0
-                end = said.end_col_offset if row == said.end_lineno else None
-                _cut(lines, row, start, end)
-    lines = [line.decode() for line in lines]
+    for token in reversed([*tokenize.generate_tokens(io.StringIO(text).readline)]):
+        (row, start), (last, end) = token.start, token.end
+        if token.type == tokenize.COMMENT or token.start in starts:
+            lines[row - 1 : last] = [lines[row - 1][:start] + lines[last - 1][end:]]
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def _cut(lines, row, start, end):
-    """Take columns start to end (None: all behind) out of a line, the first being row 1."""
-    line = lines[row - 1]
-    lines[row - 1] = line[:start] + (line[end:] if end is not None else line[:0])
-
-
+@lru_cache
 def commit():
-    """Short hash of the code's commit, "+" behind it if code has changed since; else "unknown"."""
-    try:
-        changed = _git("status", "--porcelain", "-uno", "--", "hmlc_core", "notebooks")
-        return _git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    """Short hash of the code's commit, "+" behind it if code has changed since; else "unknown".
+
+    As it was when first asked, which is nearer to the code that runs than a later answer.
+    """
+    changed = git("status", "--porcelain", "-uno", "--", "hmlc_core", "notebooks")
+    head = git("rev-parse", "--short=10", "HEAD")
+    return f"{head}+" if head and changed else head or "unknown"
 
 
-def commit_date(commit):
-    """Date of a commit, e.g. "2026-11-22"; "date unknown" outside git."""
-    try:
-        return _git("show", "-s", "--format=%cs", commit.rstrip("+"))
-    except (OSError, subprocess.CalledProcessError):
-        return "date unknown"
-
-
-def _git(*words):
+def git(*words):
+    """What git says of this checkout; "" outside git."""
     command = ["git", "-C", str(CODE), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -6,7 +6,7 @@ import sys
 import textwrap
 from hashlib import blake2b
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
 import torch
@@ -52,46 +52,29 @@ def _parts(thing):
     """All that says what a thing does: simpler things, always in the same order."""
     if isinstance(thing, torch.Tensor | np.ndarray):
         return _array(thing)
-    if isinstance(thing, MethodType):
-        return [thing.__func__, thing.__self__]
-    if isinstance(thing, BuiltinFunctionType):
-        owner = None if isinstance(thing.__self__, ModuleType) else thing.__self__
-        return [thing.__module__, thing.__qualname__, owner]
-    if isinstance(thing, staticmethod | classmethod):
-        return [thing.__func__]
-    if isinstance(thing, property):
-        return [thing.fget, thing.fset]
-    for kinds, parts in _KINDS:
-        if type(thing) in kinds or (kinds == (type,) and isinstance(thing, type)):
-            return parts(thing)
-    return _state(thing)
+    if isinstance(thing, type):
+        return _class(thing)
+    if isinstance(thing, staticmethod | classmethod | property):
+        return [getattr(thing, name, None) for name in ("__func__", "fget", "fset")]
+    return _KINDS.get(type(thing), _state)(thing)
 
 
 def _array(thing):
     if isinstance(thing, torch.Tensor):
         dense = thing.detach().cpu().to_dense().resolve_conj().contiguous()
         return [str(thing.dtype), *thing.shape, dense.reshape(-1).view(torch.uint8).numpy()]
-    if thing.dtype.hasobject:
-        return [*thing.shape, thing.tolist()]
-    return [str(thing.dtype), *thing.shape, blake2b(np.ascontiguousarray(thing)).hexdigest()]
+    numbers = None if thing.dtype.hasobject else blake2b(np.ascontiguousarray(thing)).hexdigest()
+    return [str(thing.dtype), *thing.shape, numbers or thing.tolist()]
 
 
 def _function(thing):
-    cells = [_cell(cell) for cell in thing.__closure__ or ()]
-    code = thing.__code__
+    code, cells = thing.__code__, list(thing.__closure__ or ())
     if not _is_own(code.co_filename):
         return [_name(thing.__globals__.get("__name__", ""), code.co_qualname), cells]
     names = sorted(set(_global_names(code)) & set(thing.__globals__))
     used = [(name, _of_module(thing.__globals__[name], code, ())) for name in names]
     about = {key: value for key, value in vars(thing).items() if key not in _ABOUT}
     return [_source(code), thing.__defaults__, thing.__kwdefaults__, cells, used, about]
-
-
-def _cell(cell):
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
 
 
 def _codes(code):
@@ -131,8 +114,8 @@ def _source(code):
 def _class(thing):
     top = thing.__module__.split(".")[0]
     path = _path(sys.modules.get(thing.__module__)) or _path(sys.modules.get(top))
-    installed = top in sys.stdlib_module_names if path is None else not _is_own(path)
-    if installed and top != "__main__":
+    own = _is_own(path) if path else top not in sys.stdlib_module_names
+    if not own and top != "__main__":
         return [_name(thing.__module__, thing.__qualname__)]
     kept = [k for k in vars(thing) if k not in _ABOUT and not k.startswith("__annot")]
     return [thing.__name__, [(k, vars(thing)[k]) for k in kept], thing.__bases__, type(thing)]
@@ -158,16 +141,17 @@ def _state(thing):
     except Exception:
         return [type(thing), getattr(thing, "__dict__", None)]
     if isinstance(parts, str):
-        return [parts, getattr(thing, "__wrapped__", None)]  # a cached function is one of these
-    items = [None if part is None else list(part) for part in parts[3:5]]
-    return [*parts[:3], *items]
+        return [parts, *(getattr(thing, name, None) for name in ("__module__", "__wrapped__"))]
+    return [*parts[:3], *(part and list(part) for part in parts[3:5])]
 
 
-_KINDS = (
-    ((list, tuple), list),
-    ((dict,), lambda thing: list(thing.items())),
-    ((FunctionType,), _function),
-    ((CodeType,), lambda thing: [(s.opname, s.argval) for s in dis.get_instructions(thing)]),
-    ((ModuleType,), lambda thing: [_name(thing.__name__, "")]),
-    ((type,), _class),
-)
+_KINDS = {
+    list: list,
+    tuple: list,
+    dict: lambda thing: list(thing.items()),
+    FunctionType: _function,
+    MethodType: lambda method: [method.__func__, method.__self__],
+    CellType: lambda cell: [cell.cell_contents],
+    CodeType: lambda code: [(step.opname, step.argval) for step in dis.get_instructions(code)],
+    ModuleType: lambda module: [_name(module.__name__, "")],
+}

@@ -85,15 +85,9 @@ def anchor_means(pairs, positive):
 
 
 def masked_hierarchical_loss(
-    embeddings,
-    labels,
-    masks,
-    temperature=0.1,
-    level_weights=None,
-    reduction="sum",
-    positives=None,
-    strict=False,
-):
+    embeddings, labels, masks, temperature=0.1, level_weights=None, reduction="sum",
+    positives=None, strict=False,
+):  # fmt: skip
     """The loss of G-HMLC and A-HMLC: sum_h w_h SupCon(normalize(z * M_h), y_h). Our reading.
 
     A sample of which a mask leaves fewer than two coordinates that are not 0 is unknown at that
@@ -108,9 +102,8 @@ def masked_hierarchical_loss(
     """
     x, y = samples(embeddings, labels, temperature, positives)
     shape = [y.shape[1], *embeddings.shape]
-    require(
-        list(masks.shape) in (shape, [1, *shape[1:]]), f"masks must be {shape}, not {masks.shape}"
-    )
+    fit = list(masks.shape) in (shape, [1, *shape[1:]])
+    require(fit, f"masks must be {shape}, not {list(masks.shape)}")
     masked = (x * masks.flatten(1, -2)).contiguous()
     y = torch.where(seen(masked), y.T, -1)
     anchors = anchor_losses(unit(masked), y, temperature, _of_views(positives, len(x)))
@@ -255,10 +248,8 @@ def as_labels(labels, embeddings, positives=None, levels=True):
         f"embeddings {list(embeddings.shape)}, not {labels.dtype} {list(labels.shape)}",
     )
     shape = [*labels.shape[1:], n, n]
-    require(
-        positives is None or positives.dtype == torch.bool and list(positives.shape) == shape,
-        f"positives must be bool {shape}",
-    )
+    given = None if positives is None else (positives.dtype, list(positives.shape))
+    require(given in (None, (torch.bool, shape)), f"positives must be bool {shape}")
     return labels.to(embeddings.device, torch.long)
 
 

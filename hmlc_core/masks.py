@@ -1,16 +1,14 @@
 """One mask per level of the hierarchy: which coordinates of an embedding that level's loss sees.
 
 Every mask maker takes embeddings [B, D] and the number of levels, and returns masks [levels, B, D].
-The paper's two are `gmm_masks` (G-HMLC, hard) and `AttentionMasks` (A-HMLC, soft);
-`SeparabilityMasks` is ours, the others are controls.
+The paper's two are `gmm_masks` (G-HMLC, hard) and `AttentionMasks` (A-HMLC, soft); the others are
+controls.
 """
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import nn
 
-from hmlc_core.checks import has_values, require, require_embeddings
-from hmlc_core.contrast import class_numbers
+from hmlc_core.checks import require, require_embeddings
 
 
 @torch.no_grad()
@@ -37,15 +35,13 @@ def gmm_masks(embeddings, levels, scope="sample", iterations=20):
         ValueError: more levels than coordinates, NaN, or an embedding that is constant.
     """
     require_embeddings(embeddings)
-    _require_room(levels, embeddings.shape[1])
+    require_room(levels, embeddings.shape[1])
     require(scope in ("sample", "batch"), f"scope must be 'sample' or 'batch', not {scope!r}")
     x = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     items = x[None] if scope == "sample" else _batch_statistics(x)[:, None]
-    require(
-        levels == 1 or (items.amax(2) > items.amin(2)).any(0).all(),
-        "an embedding is constant over its coordinates: a mixture cannot divide it",
-    )
-    return _partition(_mixture_labels(items, levels, iterations), levels, embeddings)
+    varies = levels == 1 or (items.amax(2) > items.amin(2)).any(0).all()
+    require(varies, "an embedding is constant over its coordinates: a mixture cannot divide it")
+    return partition(_mixture_labels(items, levels, iterations), levels, embeddings)
 
 
 def _batch_statistics(x):
@@ -84,7 +80,7 @@ def _equal_parts(values, parts):
     part = torch.arange(values.shape[1], device=values.device) * parts // values.shape[1]
     start = torch.empty_like(values, dtype=torch.long)
     start.scatter_(1, values.argsort(1), part.expand_as(start))
-    return _partition(start, parts, values)
+    return partition(start, parts, values)
 
 
 class AttentionMasks(nn.Module):
@@ -106,82 +102,14 @@ class AttentionMasks(nn.Module):
 
     def forward(self, embeddings, levels=None):
         """embeddings [B, D] -> masks [levels, B, D], positive, mean 1 over the coordinates."""
-        _require_made_for(len(self.heads), levels)
+        made = len(self.heads)
+        require(levels in (None, made), f"made for {made} levels, called for {levels}")
         return torch.stack([self.gate(head(embeddings)) for head in self.heads])
 
     def gate(self, logits):
         """Logits [B, D] of a head -> its mask, positive, mean 1 over the coordinates."""
         dim = logits.shape[-1]
         return (logits / dim**0.5).softmax(-1) * dim
-
-
-class SeparabilityMasks(nn.Module):
-    """Ours, not the paper's: a coordinate belongs to the level whose classes it separates best,
-    compared with the other coordinates.
-
-    Separability is a running mean over training batches. A level gets the more coordinates the less
-    its own separate its classes. Starts as split_masks; the same for all samples.
-    """
-
-    def __init__(self, dim, levels, momentum=0.99):
-        super().__init__()
-        _require_room(levels, dim)
-        self.momentum = momentum
-        self.register_buffer("separability", torch.zeros(levels, dim))
-        self.register_buffer("level", torch.arange(dim) * levels // dim)
-
-    @torch.no_grad()
-    def observe(self, embeddings, labels):
-        """Learn from a training batch, embeddings [N, D] and labels [N, L]; one view a sample,
-        since two are not independent. Inside checks.values(False) no coordinate changes level."""
-        new = torch.stack([separability(embeddings.float(), column) for column in labels.T])
-        share = torch.where(self.separability.any(), 1 - self.momentum, 1.0)
-        self.separability.lerp_(new, share)
-        if has_values(labels):  # on a GPU the CPU, which assigns, has to wait for it
-            self.level.copy_(self._assigned(self._part_sizes()))
-
-    def _part_sizes(self):
-        """How many coordinates each level gets, [L], at least one."""
-        levels, dim = self.separability.shape
-        own = _partition(self.level, levels, self.separability[:1])[:, 0]
-        explained = (self.separability * own).sum(1) / own.sum(1).clamp(min=1)
-        missing = (1 - explained).cumsum(0)
-        ends = (missing / missing[-1] * (dim - levels)).round().long()
-        return 1 + ends.diff(prepend=ends.new_zeros(1))
-
-    def _assigned(self, sizes):
-        """Level [D] of each coordinate: the division into parts of these sizes in which relative
-        separabilities of the coordinates for their levels sum to most."""
-        place = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
-        positive = self.separability.clamp(min=0)
-        relative = positive / positive.mean(1, keepdim=True).clamp(min=1e-2)  # if not yet learned
-        _, coordinate = linear_sum_assignment(relative[place].cpu().numpy(), maximize=True)
-        coordinate = torch.from_numpy(coordinate).to(sizes.device)
-        return torch.empty_like(self.level).scatter_(0, coordinate, place)
-
-    def forward(self, embeddings, levels=None):
-        """embeddings [B, D] -> 0/1 masks [levels, B, D], the same for all samples."""
-        _require_made_for(len(self.separability), levels)
-        return _partition(self.level, len(self.separability), embeddings)
-
-
-def separability(embeddings, labels):
-    """Share of each coordinate's variance that lies between classes, [D]: the correlation ratio,
-    corrected for chance (epsilon squared, Kelley 1935), so 0 on average where classes do not
-    matter, 1 where a class has one value; 0 if every known sample has a class of its own.
-
-    Args:
-        embeddings: [N, D]; labels: int [N], -1 left out.
-    """
-    known = (labels >= 0)[:, None].to(embeddings.dtype)
-    n, (number, _) = known.sum(), class_numbers(labels)
-    centred = (embeddings - (embeddings * known).sum(0) / n.clamp(min=1)) * known
-    sizes = torch.zeros_like(known).index_add(0, number, known)
-    sums = torch.zeros_like(centred).index_add(0, number, centred)
-    between, total = (sums.square() / sizes.clamp(min=1)).sum(0), centred.square().sum(0)
-    within, free = total - between, n - (sizes > 0).sum()
-    share = 1 - within / total.clamp(min=1e-12) * (n - 1) / free.clamp(min=1)
-    return torch.where(free > 0, share, 0)
 
 
 def shared_masks(embeddings, levels):
@@ -192,10 +120,9 @@ def shared_masks(embeddings, levels):
 def split_masks(embeddings, levels):
     """Control: a fixed split of the coordinates into contiguous parts of (nearly) equal size."""
     dim = embeddings.shape[-1]
-    _require_room(levels, dim)
-    return _partition(
-        torch.arange(dim, device=embeddings.device) * levels // dim, levels, embeddings
-    )
+    require_room(levels, dim)
+    level = torch.arange(dim, device=embeddings.device) * levels // dim
+    return partition(level, levels, embeddings)
 
 
 def random_masks(embeddings, levels):
@@ -215,7 +142,7 @@ def sign_masks(embeddings, levels):
     cuts = torch.special.ndtri(torch.arange(1, levels, device=embeddings.device) / levels)
     rms = embeddings.square().mean(-1, keepdim=True).sqrt()
     above = embeddings[..., None] > cuts.to(embeddings.dtype) * rms[..., None]
-    return _partition(levels - 1 - above.sum(-1), levels, embeddings)
+    return partition(levels - 1 - above.sum(-1), levels, embeddings)
 
 
 def rectified_masks(embeddings, levels):
@@ -225,15 +152,12 @@ def rectified_masks(embeddings, levels):
     return (embeddings > 0).to(embeddings.dtype).expand(levels, *embeddings.shape)
 
 
-def _partition(level, levels, embeddings):
+def partition(level, levels, embeddings):
     """Level [D] or [..., D] of each coordinate -> 0/1 masks [levels, ..., D]."""
     number = torch.arange(levels, device=level.device).view(-1, *[1] * embeddings.ndim)
     return (level == number).to(embeddings.dtype).expand(levels, *embeddings.shape)
 
 
-def _require_room(levels, dim):
+def require_room(levels, dim):
+    """Raise unless there is a coordinate for each level."""
     require(1 <= levels <= dim, f"{levels} levels need at least as many coordinates, not {dim}")
-
-
-def _require_made_for(made, levels):
-    require(levels in (None, made), f"made for {made} levels, called for {levels}")

@@ -21,7 +21,8 @@ class Method:
         loss: function (embeddings, labels, [masks,] temperature=, reduction=), or a module class
             made with (dim, class_counts).
         masks: function (embeddings [B, D], levels) -> [levels, B, D], or a module class made with
-            (dim, levels); None: no masks.
+            (dim, levels), whose observe(embeddings [B, D], labels [B, L]), if it has one, gets
+            every training batch; None: no masks.
         one_mask: whether the masks of all levels are the same.
         projected: whether the loss sees the projection head's embedding (else the features).
         version: raise it when the method's numbers change by code that the hash cannot see.
@@ -60,8 +61,6 @@ _ALL = (
     Method("g_hmlc", "G-HMLC", "paper", _OTT, _MASKED, masks.gmm_masks),
     Method("g_hmlc_batch", "G-HMLC (batch)", "paper", _OTT, _MASKED, _BY_BATCH),
     Method("a_hmlc", "A-HMLC", "paper", _OTT, _MASKED, masks.AttentionMasks),
-    Method("separability", "ours: separability", "ours", "this project", _MASKED,
-           masks.SeparabilityMasks),
     Method("heads", "MLCL (head per level)", "peer", "arXiv 2502.02202", peers.PerLevelHeads,
            projected=False),
     Method("rince", "RINCE", "peer", "Hoffmann et al. 2022, arXiv 2201.11736", peers.rince_loss),

@@ -141,21 +141,6 @@ def class_accuracies(predictions, labels):
     return [accuracy(predictions[labels == k], labels[labels == k]) for k in classes]
 
 
-def coherent(probabilities, paths):
-    """Scores by which a parent is at least as likely as each of its children: L tensors [M, C].
-
-    The max constraint of C-HMCNN (Giunchiglia and Lukasiewicz, NeurIPS 2020): a class scores the
-    most of its own and its descendants' probabilities. top_down makes paths of them.
-    probabilities: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist.
-    """
-    scores = list(probabilities)
-    for level in reversed(range(len(scores) - 1)):
-        parents, children = paths[:, level : level + 2].unique(dim=0).T
-        below = scores[level + 1][:, children]
-        scores[level] = scores[level].scatter_reduce(1, parents.expand_as(below), below, "amax")
-    return scores
-
-
 def top_down(logits, paths):
     """Paths [M, L]: at each level the best class among those that continue the path so far.
 

@@ -23,17 +23,13 @@ class SmallCNN(nn.Module):
 
     def forward(self, images):
         fine = self.fine(images)
-        return torch.cat(
-            [F.adaptive_max_pool2d(x, 1).flatten(1) for x in (fine, self.coarse(fine))], 1
-        )  # faster than amax
+        maxima = [F.adaptive_max_pool2d(x, 1) for x in (fine, self.coarse(fine))]  # beats amax
+        return torch.cat(maxima, 1).flatten(1)
 
 
 def _conv(inputs, outputs, kernel, stride):
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    ]
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -65,12 +61,10 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
-        self.body = nn.Sequential(
-            *_conv(inputs, outputs, 3, stride), *_conv(outputs, outputs, 3, 1)[:-1]
-        )
-        self.shortcut = (
-            nn.Sequential(*_conv(inputs, outputs, 1, stride)[:-1]) if stride > 1 else nn.Identity()
-        )
+        first, second = _conv(inputs, outputs, 3, stride), _conv(outputs, outputs, 3, 1)
+        self.body, self.shortcut = nn.Sequential(*first, *second[:-1]), nn.Identity()
+        if stride > 1:
+            self.shortcut = nn.Sequential(*_conv(inputs, outputs, 1, stride)[:-1])
 
     def forward(self, x):
         return torch.relu_(self.body(x) + self.shortcut(x))

@@ -12,18 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hmlc_core import losses
 from hmlc_core.checks import require
-from hmlc_core.losses import (
-    Anchors,
-    anchor_losses,
-    anchor_means,
-    not_itself,
-    only,
-    samples,
-    similarities,
-    total,
-    unit,
-)
+from hmlc_core.losses import not_itself, only, samples, similarities, total, unit
 from hmlc_core.models import projection_head
 
 
@@ -43,7 +34,7 @@ def rince_loss(embeddings, labels, temperature=0.1, reduction="sum", strict=Fals
         positive = left & (label[:, None] == label)
         softer, has_positive = similarity / (1 + step * rank), positive.any(1)
         loss = only(softer, left).logsumexp(1) - only(softer, positive).logsumexp(1)
-        ranks.append(Anchors(torch.where(has_positive, loss, 0), has_positive))
+        ranks.append(losses.Anchors(torch.where(has_positive, loss, 0), has_positive))
         left = left & ~positive
     terms = torch.stack([anchors.mean() for anchors in reversed(ranks)])
     return total(terms, torch.stack([a.has_positive for a in ranks]), reduction, strict)
@@ -75,7 +66,8 @@ def _balanced_supcon(z, y, prototypes, temperature):
     sizes = 1 + (y[:, None] == classes).sum(0)  # and the prototype
     sizes = (sizes[owner.clamp(min=0)] - same.to(z.dtype)).clamp(min=1)  # without the anchor
     denominator = only(similarity - sizes.log(), others).logsumexp(1, keepdim=True)
-    return anchor_means(denominator - similarity, others & same & (y >= 0)[:, None]).mean()
+    positive = others & same & (y >= 0)[:, None]
+    return losses.anchor_means(denominator - similarity, positive).mean()
 
 
 def level_restricted_loss(
@@ -93,10 +85,8 @@ def level_restricted_loss(
     x, y = samples(embeddings, labels, temperature)
     _require_classes(y, prototypes)
     closeness = _lorentz_closeness if hyperbolic else _cosine
-    terms = [
-        _two_way_cross_entropy(closeness(x, nodes.to(x.dtype)) / temperature, label)
-        for label, nodes in zip(y.T, prototypes)
-    ]
+    logits = [closeness(x, nodes.to(x.dtype)) / temperature for nodes in prototypes]
+    terms = [_two_way_cross_entropy(*level) for level in zip(logits, y.T)]
     return total(torch.stack(terms) / len(terms), y >= 0, reduction, strict)
 
 
@@ -129,9 +119,8 @@ def _lorentz_point(tangent):
 
 def _require_classes(y, prototypes):
     sizes = [len(nodes) for nodes in prototypes]
-    require(
-        len(sizes) == y.shape[1], f"prototypes must be of {y.shape[1]} levels, not {len(sizes)}"
-    )
+    levels = y.shape[1]
+    require(len(sizes) == levels, f"prototypes must be of {levels} levels, not {len(sizes)}")
     for label, size in zip(y.T, sizes):
         require((label < size).all(), f"a label is beyond the {size} prototypes of its level")
 
@@ -180,7 +169,7 @@ class PerLevelHeads(nn.Module):
         """Features [B, F] or [B, V, F], labels int [B, L] -> sum over levels, or its L terms."""
         x, y = samples(embeddings, labels, temperature)
         z = torch.stack([unit(head(x)) for head in self.heads])
-        anchors = anchor_losses(z, y.T, temperature)
+        anchors = losses.anchor_losses(z, y.T, temperature)
         return total(anchors.mean(), anchors.has_positive, reduction, strict)
 
 
@@ -194,9 +183,7 @@ class CrossEntropyHeads(nn.Module):
     def forward(self, embeddings, labels, temperature=None, reduction="sum", strict=False):
         """Features [B, F] or [B, V, F], labels int [B, L] -> sum over levels, or its L terms."""
         x, y = samples(embeddings, labels)
-        sums = [
-            F.cross_entropy(head(x), label, ignore_index=-1, reduction="sum")
-            for head, label in zip(self.heads, y.T)
-        ]
+        cross_entropy = partial(F.cross_entropy, ignore_index=-1, reduction="sum")
+        sums = [cross_entropy(head(x), label) for head, label in zip(self.heads, y.T)]
         terms = torch.stack(sums) / (y >= 0).sum(0).clamp(min=1)
         return total(terms, y >= 0, reduction, strict)

@@ -8,18 +8,20 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 from tqdm import tqdm
 
-from hmlc_core import distributed, files, methods, metrics, models, pretrained, train, views
+from hmlc_core import devices, distributed, files, methods, metrics, models, train, views
+from hmlc_core.data import pretrained
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.data.load import kind_of, load_dataset
 from hmlc_core.fingerprint import fingerprint
 from hmlc_core.settings import Settings, preset
 
-TRAINING_CODE = ("checks", "contrast", "distributed", "losses", "masks", "methods", "models")
-TRAINING_CODE += ("peers", "runs", "train", "views")  # runs, because it makes and encodes
+TRAINING_CODE = ("checks", "contrast", "devices", "distributed", "losses", "masks", "methods")
+TRAINING_CODE += ("models", "peers", "runs", "train", "views")  # runs makes models and encodes
 
 
 @dataclass
@@ -136,7 +138,7 @@ def encode(model, dataset, settings, device):
     model.eval()
     outputs = []
     for inputs in source_of(settings).clean(dataset, settings, device):
-        outputs.append([x.cpu() for x in model.embed(inputs, train.autocast(device))])
+        outputs.append([x.cpu() for x in model.embed(inputs, devices.autocast(device))])
     return tuple(torch.cat(parts) for parts in zip(*outputs))
 
 
@@ -170,7 +172,7 @@ def configuration(dataset, method, settings, seed, device):
         **source_of(settings).depends_on(dataset, settings, device),
         "seed": seed,
         "device": device.type,
-        "precision": str(train.precision(device)),
+        "precision": str(devices.precision(device)),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "code": files.code_hash(*code),
@@ -214,7 +216,7 @@ def pretrain(
     method = methods.get(method)
     dataset = load_dataset(dataset, settings, "train") if isinstance(dataset, str) else dataset
     settings = preset(settings, kind_of(dataset.name))
-    device = torch.device(device) if device else train.best_device()
+    device = torch.device(device) if device else devices.best_device()
     _check_trainable(dataset)
     if device.type == "cpu":
         keep_freed_memory()
@@ -272,23 +274,17 @@ def keep_freed_memory():
 
 
 def _check_trainable(dataset):
-    columns = zip(dataset.level_names, dataset.class_names, dataset.labels.T)
-    for level, names, column in columns:
-        count = torch.bincount(torch.from_numpy(column[column >= 0]), minlength=len(names))
-        if (count == 1).any():
+    for level, names, column in zip(dataset.level_names, dataset.class_names, dataset.labels.T):
+        alone = np.flatnonzero(np.bincount(column[column >= 0]) == 1)
+        if len(alone):
             raise ValueError(
-                f"class '{names[int((count == 1).nonzero()[0])]}' of level '{level}' has one "
-                "sample, so nothing else is like it. Add samples, merge it with another class, or "
-                "label it -1 (unknown)"
+                f"class '{names[alone[0]]}' of level '{level}' has one sample, so nothing else is "
+                "like it. Add samples, merge it with another class, or label it -1 (unknown)"
             )
 
 
-COLUMNS = ["dataset", "method", "level", "metric", "seed", "value", "seconds", "device"]
-COLUMNS += ["data_source", "torch", "commit", "config_hash"]
-
-
 def row(run, level, metric, value):
-    """One row of results, a dict of COLUMNS; seconds = training time of the run."""
+    """One row of results, a dict; seconds = training time of the run."""
     return {
         "dataset": run.dataset.name,
         "method": run.label,
@@ -340,7 +336,5 @@ def level_logits(run, split="test"):
     """Logits [N, classes] of the split by the linear layer of each level, a list of L."""
     labels = torch.from_numpy(run.data("train").labels).to(run.device)
     fit, test = (run.features(part).to(run.device) for part in ("train", split))
-    return [
-        metrics.linear_logits(fit, labels[:, level], test, classes).cpu()
-        for level, classes in enumerate(run.dataset.class_counts)
-    ]
+    levels = zip(labels.T, run.dataset.class_counts)
+    return [metrics.linear_logits(fit, known, test, count).cpu() for known, count in levels]

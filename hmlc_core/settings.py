@@ -74,7 +74,8 @@ _GROCERY = dict(
 PRESETS = {
     "smoke": {
         "hierarchical_mnist": replace(_SMOKE, fresh=True),
-        "hierarchical_mnist_path": replace(_SMOKE, fresh=True, train_size=2000),  # 100 classes of about 20
+        # 100 classes of about 20
+        "hierarchical_mnist_path": replace(_SMOKE, fresh=True, train_size=2000),
         "cifar100": replace(
             _SMOKE, **_CIFAR | dict(train_size=2000, test_size=500, batch_size=128)
         ),

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from hmlc_core import checks, distributed, files
+from hmlc_core import checks, devices, distributed, files
 
 CHECK_EVERY = 50  # steps between looks at values, for which a GPU has to wait
 
@@ -63,7 +63,7 @@ def train(model, source, settings, seed, device, path, level_names, bar, snapsho
 
 def step(forward, views, labels, device, model, optimizer, schedule, scaler):
     """One step of the optimiser; returns the detached loss terms [<= L]."""
-    terms = forward(views, labels, autocast(device))
+    terms = forward(views, labels, devices.autocast(device))
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(terms.sum()).backward()
     scaler.step(optimizer)
@@ -77,7 +77,7 @@ def _training_state(model, settings, steps, device):
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = make_optimizer(parameters, settings)
     schedule = make_schedule(optimizer, settings, settings.epochs * steps)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision(device) == torch.float16)
+    scaler = torch.amp.GradScaler(device.type, enabled=devices.precision(device) == torch.float16)
     return {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
 
 
@@ -92,9 +92,8 @@ def make_optimizer(parameters, settings):
 def make_schedule(optimizer, settings, total_steps):
     """One cycle: up over the first tenth of the steps, then down along a cosine."""
     start = 0.1 if total_steps > 10 else 0.3  # PyTorch divides by 0.1 * 10 - 1
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=total_steps, pct_start=start
-    )
+    steps = {"total_steps": total_steps, "pct_start": start}
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, **steps)
 
 
 def _require_finite(terms, where):
@@ -108,39 +107,12 @@ def _require_finite(terms, where):
 def _record(epoch, seconds, device, terms, level_names, model):
     """One history entry of an epoch's loss terms [steps, <= L]; fewer than L are of the finest."""
     means = terms.mean(0).tolist()
-    record = {"epoch": epoch + 1, "seconds": seconds, "device": device_name(device)}
+    record = {"epoch": epoch + 1, "seconds": seconds, "device": devices.device_name(device)}
     record |= {"loss": sum(means), **dict(zip(level_names[-len(means) :], means))}
     unseen = model.objective.take_unseen()
     if unseen is not None:
         record |= {f"unseen {name}": n for name, n in zip(level_names, unseen.tolist())}
     return record
-
-
-def best_device():
-    """cuda if there is one, else cpu."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def device_name(device):
-    """ "cpu (2 threads)", or the name of the GPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu ({torch.get_num_threads()} threads)"
-
-
-def precision(device):
-    """bfloat16 where the hardware multiplies it natively, float16 on older GPUs, else float32."""
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if native else torch.float16
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
-
-
-def autocast(device):
-    """A context in which the encoder runs in precision(device)."""
-    kind = precision(device)
-    enabled = kind != torch.float32
-    return torch.autocast(device.type, kind if enabled else torch.bfloat16, enabled=enabled)
 
 
 def snapshot_path(folder, epoch):

@@ -6,7 +6,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from hmlc_core import files, methods, runs, train
+from hmlc_core import devices, files, methods, runs
 from hmlc_core.data.load import load_dataset
 from hmlc_core.settings import Settings
 
@@ -81,7 +81,7 @@ def load_weights(dataset, method, folder=FOLDER, device=None):
     """
     path = _path(folder, dataset, method)
     card = read_card(path)
-    device = torch.device(device) if device else train.best_device()
+    device = torch.device(device) if device else devices.best_device()
     settings = Settings(**card["settings"])
     data = load_dataset(dataset, settings, "train")
     model = runs.new_model(data, methods.get(method), settings, card["seed"], device)

@@ -66,8 +66,9 @@ def publish(profile, missing):
 def run_all(args, plans):
     """Run the notebooks; returns {data set that could not be had: why}."""
     steps = planned_steps(args.only, plans)
-    guesses = [guess(number_of(notebook), dataset, plans, args.jobs) for notebook, dataset in steps]
-    announce(args, plans, sum(guesses))
+    new = [one for one in plans if not work.folders_of(one)]
+    guesses = [guess(number_of(path), dataset, plans, new, args.jobs) for path, dataset in steps]
+    announce(args, len(plans), len(new), sum(guesses))
     start, missing = time.monotonic(), {}
     for step, (notebook, dataset) in enumerate(steps):
         elapsed = time.monotonic() - start
@@ -99,7 +100,7 @@ def planned_steps(only, plans):
     """(notebook, data set) in the order they run; data set None where the notebook has no such
     parameter."""
     asked = {plan.variant_of(one.dataset) for one in plans}
-    datasets = [plan.MNIST, *(name for name in plan.TABLE1 if name in asked)]
+    datasets = [name for name in plan.BY_NOTEBOOK if name in asked]
     steps = []
     for notebook in options.NOTEBOOKS:
         if only and number_of(notebook) not in only:
@@ -113,13 +114,13 @@ def number_of(notebook):
     return notebook.name[:2]
 
 
-def guess(number, dataset, plans, jobs):
-    """A first guess of the seconds that a step takes."""
-    own = [one for one in plans if plan.variant_of(one.dataset) == dataset]
-    seconds = SECONDS[number] + SECONDS_PER_RUN.get(number, 0) * len(own)
+def guess(number, dataset, plans, new, jobs):
+    """A first guess of the seconds that a step takes; `new` are the plans without a run."""
+    count = sum(plan.variant_of(one.dataset) == dataset for one in plans)
+    seconds = SECONDS[number] + SECONDS_PER_RUN.get(number, 0) * count
     if number == "03":
-        new = [work.seconds_of(one) for one in own if not work.folders_of(one)]
-        seconds += sum(new) / work.jobs_here(jobs)
+        to_train = [work.seconds_of(one) for one in new if plan.variant_of(one.dataset) == dataset]
+        seconds += sum(to_train) / work.jobs_here(jobs)
     return seconds
 
 
@@ -129,11 +130,10 @@ def seconds_left(elapsed, guesses, step):
     return sum(guesses[step:]) * (elapsed + STEADY) / (sum(guesses[:step]) + STEADY)
 
 
-def announce(args, plans, seconds):
+def announce(args, runs, new, seconds):
     """Say how much there is to do, before it is done."""
-    new = sum(not work.folders_of(one) for one in plans)
     print(
-        f"Profile {args.profile}: {len(plans)} training runs, {new} of them new; very roughly "
+        f"Profile {args.profile}: {runs} training runs, {new} of them new; very roughly "
         f"{work.clock(seconds)}, {work.jobs_here(args.jobs)} runs at a time. Ctrl-C stops, and "
         "running again goes on. --with adds runs, --profile cpu is for a laptop.",
         flush=True,
@@ -169,12 +169,12 @@ def run_notebook(notebook, parameters, dataset, jobs):
     unknown = sorted(set(parameters) - set(papermill.inspect_notebook(str(notebook))))
     if unknown:
         raise SystemExit(f"{notebook.name} has no parameter {', '.join(unknown)}")
-    which = f"-{dataset}" if dataset in plan.TABLE1 else ""
+    which = f"-{dataset}" if dataset in plan.BY_NOTEBOOK[1:] else ""
     name = f"{parameters['profile']}-{notebook.stem}{which}.ipynb"
     try:
         execute(notebook, files.DATA / "executed" / name, parameters)
     except PapermillExecutionError as error:
-        if error.ename == "FileNotFoundError" and dataset in plan.TABLE1:
+        if error.ename == "FileNotFoundError" and dataset in plan.BY_NOTEBOOK[1:]:
             raise MissingData(error.evalue) from error
         sys.exit(
             f"\n{notebook.name} failed in cell {error.cell_index}:\n{error.ename}: {error.evalue}\n"

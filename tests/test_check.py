@@ -5,20 +5,19 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from hmlc_core.runs import COLUMNS
 from hmlc_core.settings import preset
 from study import check, plan, results
 
 
 def rows(method, values, level="central", metric="linear_accuracy", dataset="d", **more):
     """A row for each value, seeds 0, 1, ...; None leaves a seed out."""
-    usual = dict.fromkeys(COLUMNS, "x") | {"seconds": 1.0}
+    usual = dict.fromkeys(results.COLUMNS, "x") | {"seconds": 1.0}
     usual |= {"dataset": dataset, "method": method, "level": level, "metric": metric}
     return [usual | {"seed": s, "value": v} | more for s, v in enumerate(values) if v is not None]
 
 
 def frame(*parts):
-    return pd.DataFrame([row for part in parts for row in part], columns=COLUMNS)
+    return pd.DataFrame([row for part in parts for row in part], columns=results.COLUMNS)
 
 
 def planned(method, seeds, dataset="d"):

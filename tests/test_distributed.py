@@ -16,11 +16,11 @@ from hmlc_core import (
     METHODS,
     Settings,
     build_hierarchical_mnist,
+    devices,
     distributed,
     files,
     models,
     pretrain,
-    train,
     views,
 )
 from hmlc_core.methods import Model
@@ -66,7 +66,7 @@ def together(images, tmp_path_factory):
     """What each of two processes returns from everything(); one start for all tests."""
     folder = tmp_path_factory.mktemp("together")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "precision", lambda device: torch.float32)
+        patch.setattr(devices, "precision", lambda device: torch.float32)
         patch.setitem(models.ENCODERS, "flat", (Flat, 20))
         stopped(images, folder / "one, then two")
     port = 20000 + os.getpid() % 20000
@@ -77,7 +77,7 @@ def together(images, tmp_path_factory):
 
 def everything(device, images, folder):
     models.ENCODERS["flat"] = (Flat, 20)
-    train.precision = lambda device: torch.float32
+    devices.precision = lambda device: torch.float32
     return {
         "share": distributed.share(torch.arange(6)).tolist(),
         "gather": distributed.gather(torch.full((2, 1), float(distributed.rank()))).tolist(),
@@ -160,7 +160,7 @@ def flat(model):
 @pytest.fixture
 def alone(monkeypatch):
     monkeypatch.setitem(models.ENCODERS, "flat", (Flat, 20))
-    monkeypatch.setattr(train, "precision", lambda device: torch.float32)
+    monkeypatch.setattr(devices, "precision", lambda device: torch.float32)
 
 
 def test_loss_and_gradients_of_every_method_are_those_of_one_process(together, alone):

@@ -74,6 +74,23 @@ def test_head_and_tail_are_thirds_by_frequency_in_training(run):
     assert evaluation.tail_rows(run, right, test) == []
 
 
+def test_accuracy_by_the_size_of_a_class_s_family(run):
+    test = run.data("test")
+    paths = torch.tensor([[0, 0], [1, 1], [1, 2], [2, 3], [2, 4], [2, 5], [2, 6], [2, 7], [3, 8]])
+    labels = test.labels.copy()
+    labels[:, 1] = -1
+    labels[:8, 1] = [0, 8, 1, 2, 1, 3, 7, 4]
+    test = replace(test, labels=labels)
+    said = torch.tensor([0, 0, 1, 2, 2, 0, 7, 4] + [5] * (len(test) - 8))
+    rows = {r["metric"]: r["value"] for r in evaluation.family_rows(run, said, test, paths)}
+    name = "accuracy_of_families"
+    expected = {f"{name}_1": 1 / 2, f"{name}_2_to_4": 2 / 3, f"{name}_5_or_more": 2 / 3}
+    assert rows == pytest.approx(expected)
+    even = torch.tensor([[0, 0], [0, 1], [1, 2], [1, 3]])
+    labels[:, 1] %= 4
+    assert evaluation.family_rows(run, said, replace(test, labels=labels), even) == []
+
+
 def test_a_level_without_a_known_label_has_no_row(run):
     test = run.data("test")
     labels = test.labels.copy()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.colors as mcolors
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -236,6 +237,24 @@ def test_differences_have_the_colour_of_their_verdict():
         word = row.verdict.split()[0]
         wanted = {"above": figures.POSITIVE, "below": figures.NEGATIVE}.get(word, "0.5")
         assert line.get_color() == wanted
+
+
+def test_cells_of_claims_have_the_number_and_the_colour_of_their_verdict():
+    cells = [Difference("", 0.02, 0.01), Difference("", -0.3, 0.1), Difference("", 0.004, 0.01)]
+    cells += [Difference("", 0.5, float("nan")), Difference("", float("nan"), float("nan"))]
+    columns = {("A", "coarse"): cells, ("A", "fine"): cells[::-1], ("B", "fine"): cells}
+    axis = figures.claims_map(columns, [f"claim {i}" for i in range(5)]).axes[0]
+    looks = {}
+    for cell in axis.patches:
+        looks[cell.get_x() + 0.5, cell.get_y() + 0.5] = mcolors.to_hex(cell.get_facecolor()).upper()
+    texts = {text.get_position(): text.get_text() for text in axis.texts}
+    expected = [("+2.0", "POSITIVE"), ("-30.0", "NEGATIVE"), ("+0.4", "NEUTRAL")]
+    expected += [("+50.0", "NEUTRAL"), ("–", "white")]
+    for x, order in ((0, 1), (1, -1), (2, 1)):
+        for y, (text, name) in enumerate(expected[::order]):
+            colour = mcolors.to_hex(getattr(figures, name, name)).upper()
+            assert (texts[x, y], looks[x, y]) == (text, colour)
+    assert {"A", "B"} <= set(texts.values())
 
 
 def test_information_of_parts_shows_each_number_in_its_cell():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hmlc_core import files
+from study import results
 
 
 def say(folder, text, name="m.py"):
@@ -187,6 +188,7 @@ def checkout(tmp_path, monkeypatch):
     git(folder, "add", ".")
     git(folder, "commit", "-q", "-m", "first", "--date", "2026-01-02T03:04:05")
     monkeypatch.setattr(files, "CODE", folder)
+    monkeypatch.setattr(files, "commit", files.commit.__wrapped__)  # which is asked once a process
     return folder
 
 
@@ -199,13 +201,14 @@ def test_the_commit_is_the_codes_and_marked_if_code_has_changed(checkout, monkey
     assert files.commit() == head
     say(checkout / "hmlc_core", "x = 2\n")
     assert files.commit() == head + "+"
-    assert len(files.commit_date(head)) == 10 == len(files.commit_date(head + "+"))
+    assert len(results.commit_date(head)) == 10 == len(results.commit_date(head + "+"))
 
 
 def test_outside_git_the_commit_is_unknown(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "CODE", tmp_path)
+    monkeypatch.setattr(files, "commit", files.commit.__wrapped__)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert files.commit() == "unknown" and files.commit_date("abc") == "date unknown"
+    assert files.commit() == "unknown" and results.commit_date("abc") == "date unknown"
     monkeypatch.setenv("PATH", "")
     assert files.commit() == "unknown"
 

@@ -6,20 +6,68 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from hmlc_core import METHODS, PRESETS, preset
+from hmlc_core import METHODS, PRESETS, Settings, preset
 from study import options, plan, results
 
 # Runs of a profile with one extra alone; "" without any, "all" with all.
 COUNTS = {
-    "smoke": {"": 10, "baselines": 24, "order": 16, "peers": 20, "ablation": 12, "seeds": 80}
-    | {"cifar100": 30, "modelnet10": 30, "modelnet40": 30, "budget": 10, "temperature": 10}
-    | {"claims": 58, "tuning": 72, "variants": 13, "ours": 34, "all": 307},
-    "cpu": {"": 15, "baselines": 36, "order": 24, "peers": 30, "ablation": 18, "seeds": 80}
-    | {"cifar100": 45, "modelnet10": 45, "modelnet40": 45, "budget": 51, "temperature": 69}
-    | {"claims": 87, "tuning": 77, "variants": 18, "ours": 51, "all": 479},
-    "gpu": {"": 15, "baselines": 36, "order": 24, "peers": 30, "ablation": 18, "seeds": 80}
-    | {"cifar100": 45, "modelnet10": 45, "modelnet40": 45, "budget": 51, "temperature": 15}
-    | {"claims": 87, "tuning": 77, "variants": 18, "ours": 51, "all": 425},
+    "smoke": {
+        "": 6,
+        "baselines": 18,
+        "order": 12,
+        "peers": 16,
+        "ablation": 8,
+        "seeds": 80,
+        "cifar100": 26,
+        "modelnet10": 26,
+        "modelnet40": 26,
+        "grocery": 116,
+        "budget": 6,
+        "temperature": 6,
+        "claims": 54,
+        "tuning": 68,
+        "variants": 9,
+        "ours": 30,
+        "all": 457,
+    },
+    "cpu": {
+        "": 6,
+        "baselines": 24,
+        "order": 15,
+        "peers": 21,
+        "ablation": 9,
+        "seeds": 80,
+        "cifar100": 36,
+        "modelnet10": 36,
+        "modelnet40": 36,
+        "grocery": 126,
+        "budget": 42,
+        "temperature": 60,
+        "claims": 78,
+        "tuning": 68,
+        "variants": 9,
+        "ours": 42,
+        "all": 639,
+    },
+    "gpu": {
+        "": 6,
+        "baselines": 24,
+        "order": 15,
+        "peers": 21,
+        "ablation": 9,
+        "seeds": 80,
+        "cifar100": 36,
+        "modelnet10": 36,
+        "modelnet40": 36,
+        "grocery": 126,
+        "budget": 42,
+        "temperature": 6,
+        "claims": 78,
+        "tuning": 68,
+        "variants": 9,
+        "ours": 42,
+        "all": 585,
+    },
 }
 
 
@@ -35,7 +83,7 @@ def test_runs_are_told_apart_and_every_one_belongs_to_a_notebook(profile):
     plans = plan.planned_runs(profile, options.EXTRAS)
     names = [(one.dataset, one.label, one.seed) for one in plans]
     assert len(set(names)) == len(names)
-    parts = [plan.planned_runs(profile, options.EXTRAS, d) for d in (plan.MNIST, *plan.TABLE1)]
+    parts = [plan.planned_runs(profile, options.EXTRAS, d) for d in plan.BY_NOTEBOOK]
     assert all(parts) and sum(map(len, parts)) == len(plans)
     assert [one.seed for one in plans] == sorted(one.seed for one in plans)
 
@@ -88,7 +136,7 @@ def test_groups_that_overlap_give_each_run_once(monkeypatch):
     more = plan.Group((), (plan.MNIST,), ("split", "rince"), seeds=10)
     monkeypatch.setattr(plan, "GROUPS", (*plan.GROUPS, more))
     plans = plan.planned_runs("cpu")
-    assert len(plans) == len(set(plans)) == 15 + 7 + 10
+    assert len(plans) == len(set(plans)) == 6 + 9 + 10
 
 
 def test_a_method_has_its_own_temperature(monkeypatch):
@@ -111,7 +159,24 @@ def test_trials_are_shorter_and_start_from_one_temperature():
         6,
         0.4,
     )
-    assert plan.usual_settings("cpu", "hierarchical_mnist_tuning") == preset("cpu")
+    assert plan.usual_settings("cpu", "hierarchical_mnist_tuning").temperature == 0.1
+
+
+def test_variants_of_hierarchical_mnist_have_the_old_budget_and_the_data_set_itself_the_new():
+    assert plan.usual_settings("cpu") == preset("cpu") == replace(Settings(), fresh=True, epochs=40)
+    for name in ("swapped", "three", "path", "tail10", "tail50", "tuning"):
+        assert plan.usual_settings("cpu", f"{plan.MNIST}_{name}") == Settings()
+
+
+def test_grocery_trials_start_from_one_temperature_and_raw_is_a_row(monkeypatch):
+    monkeypatch.setattr(plan, "TEMPERATURES", {"cpu": {"grocery": {"g_hmlc": 0.2}}})
+    plans = plan.planned_runs("cpu", ["grocery", "tuning"], "grocery")
+    tried = {p.settings.temperature for p in plans if p.dataset == "grocery_tuning"}
+    assert tried == {0.05, 0.1, 0.2, 0.4}
+    used = {p.label: p.settings for p in plans if p.dataset == "grocery"}
+    assert used["g_hmlc"].temperature == 0.2 and len(used) == 12
+    assert (used["raw"].encoder, used["raw"].epochs) == ("untouched", 1)
+    assert {p.seed for p in plans if p.dataset == "grocery"} == set(range(10))
 
 
 def test_labels_say_what_differs():

@@ -31,7 +31,7 @@ def test_predictions_are_coherent_paths_with_their_probabilities(run, tmp_path):
     assert (table["central probability"] >= table["pair probability"]).all()
     logits = runs.level_logits(run, "train")
     known = torch.from_numpy(run.dataset.labels).unique(dim=0)
-    scores = metrics.coherent([x.softmax(1) for x in logits], known)
+    scores = predictions.coherent([x.softmax(1) for x in logits], known)
     expected = metrics.top_down(scores, known)[:12]
     names = [run.dataset.class_names[1][k] for k in expected[:, 1]]
     assert list(table["pair"]) == names

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hmlc_core import distributed, files, models, pretrained, runs, views
+from hmlc_core import distributed, files, models, runs, views
+from hmlc_core.data import pretrained
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.settings import Settings, preset
 

@@ -239,7 +239,7 @@ def ended(*words):
 
 def test_bare_run_on_a_gpu_trains_the_main_methods_alone(monkeypatch, executed, capsys):
     monkeypatch.setattr(run.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(work.train, "best_device", lambda: run.torch.device("cuda"))
+    monkeypatch.setattr(work.devices, "best_device", lambda: run.torch.device("cuda"))
     monkeypatch.setattr(run.torch.cuda, "device_count", lambda: 1)
     assert ended() == 0
     assert [number for number, _ in executed] == options.numbers()
@@ -301,13 +301,14 @@ def test_the_rest_is_at_the_pace_of_what_is_done():
     assert run.seconds_left(2000, [1000, 300], 1) == pytest.approx(600, rel=0.05)
 
 
-def test_runs_that_are_there_do_not_enter_the_guess(monkeypatch):
+def test_runs_that_are_there_do_not_enter_the_guess():
     plans = plan.planned_runs("cpu")
-    whole = run.guess("03", plan.MNIST, plans, 1)
-    assert whole > run.guess("03", plan.MNIST, plans, 2) > run.guess("03", "cifar100", plans, 1)
-    monkeypatch.setattr(work, "folders_of", lambda one: ["there"] if one.seed else [])
-    third = run.guess("03", plan.MNIST, plans, 1)
-    fixed = run.guess("03", plan.MNIST, [], 1) + 0.5 * len(plans)
+    whole = run.guess("03", plan.MNIST, plans, plans, 1)
+    two_at_a_time = run.guess("03", plan.MNIST, plans, plans, 2)
+    assert whole > two_at_a_time > run.guess("03", "cifar100", plans, plans, 1)
+    first_seeds = [one for one in plans if one.seed == 0]
+    third = run.guess("03", plan.MNIST, plans, first_seeds, 1)
+    fixed = run.guess("03", plan.MNIST, [], [], 1) + 0.5 * len(plans)
     assert third - fixed == pytest.approx((whole - fixed) / 3)
 
 

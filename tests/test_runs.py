@@ -18,6 +18,7 @@ from hmlc_core import (
     Method,
     Settings,
     build_hierarchical_mnist,
+    devices,
     files,
     linear_evaluation,
     losses,
@@ -26,11 +27,11 @@ from hmlc_core import (
     pretrain,
     runs,
     settings,
-    train,
     views,
 )
 from hmlc_core.data import mnist
 from hmlc_core.fingerprint import fingerprint
+from study import results
 
 TINY = Settings(canvas=24, train_size=96, test_size=60, dim=16, epochs=1, batch_size=32)
 CPU = torch.device("cpu")
@@ -147,7 +148,7 @@ def test_the_key_has_versions_and_precision(dataset, monkeypatch):
     kinds = torch.float32, torch.bfloat16
     keys = []
     for kind in kinds:
-        monkeypatch.setattr(train, "precision", lambda device, kind=kind: kind)
+        monkeypatch.setattr(devices, "precision", lambda device, kind=kind: kind)
         keys.append(key(dataset))
     assert keys[0] != keys[1]
 
@@ -513,7 +514,7 @@ def test_the_run_names_its_device_and_adds_its_seconds(trained):
         "commit": files.commit(),
         "config_hash": trained.config_hash,
     }
-    assert list(runs.row(two, "central", "nmi", 0.5)) == runs.COLUMNS
+    assert list(runs.row(two, "central", "nmi", 0.5)) == results.COLUMNS
 
 
 def test_a_label_is_the_methods_name_in_rows_and_changes_nothing_else(fit):
@@ -590,7 +591,7 @@ def test_the_bar_is_shown_only_if_asked_for(fit, capsys):
 def test_runs_are_kept_under_data_unless_said_otherwise(fit, dataset, monkeypatch):
     run = pretrain(dataset, "split", TINY, device="cpu", progress=False)
     assert run.folder.parent == files.DATA / "runs"
-    monkeypatch.setattr(train, "best_device", lambda: CPU)
+    monkeypatch.setattr(devices, "best_device", lambda: CPU)
     assert pretrain(dataset, "split", TINY, progress=False).device == CPU
 
 

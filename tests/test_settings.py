@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from hmlc_core import METHODS, PRESETS, Settings, models, preset, views
+from hmlc_core import PRESETS, Settings, models, preset, views
 from hmlc_core.data.load import kind_of
 from hmlc_core.settings import DATA_FIELDS
+from study.variants import METHODS
 
 
 def test_every_field_is_of_the_data_or_of_the_training():

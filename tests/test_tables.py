@@ -488,3 +488,36 @@ def test_shown_claims_are_drawn_told_and_tabled(numbers, capsys):
         [claim.text, d.where, d.verdict] for claim in told for d in claim.differences
     ]
     assert claims.show(told[2:], "claim_y", "cpu") is None
+
+
+def test_the_overview_has_the_difference_of_each_claim_and_a_column_for_each_budget(tmp_path):
+    short = "@6@fresh=False"
+    made = accuracies(MNIST, [key + short for key in CHOSEN], LEVELS[MNIST])
+    made += accuracies("cifar100", CHOSEN, LEVELS["cifar100"])
+    columns, texts = claims.overview(numbers_of(made))
+    mnist, cifar = "Hierarchical MNIST, 6 epochs", "CIFAR-100"
+    assert list(columns) == [
+        *((cifar, level) for level in LEVELS["cifar100"]),
+        *((mnist, level) for level in LEVELS[MNIST]),
+    ]
+    frame = pd.DataFrame(made)
+    for (name, level), differences in columns.items():
+        dataset, behind = (MNIST, short) if name == mnist else ("cifar100", "")
+        for difference, (_text, a, b) in zip(differences, claims.OVERVIEW, strict=True):
+            pair = (values(frame, dataset, key + behind, level) for key in (a, b))
+            expected = results.mean_and_interval(np.subtract(*pair))
+            assert (difference.value, difference.half_width) == pytest.approx(expected)
+    assert texts == [text for text, _, _ in claims.OVERVIEW]
+
+
+def test_claims_by_temperature_are_within_each():
+    made = accuracies("cifar100", [key + t for t in ("", "@t0.1") for key in CHOSEN], ["class"])
+    columns, _ = claims.by_temperature(numbers_of(made))
+    assert list(columns) == [
+        ("CIFAR-100, temperature 0.4", "class"),
+        ("CIFAR-100, temperature 0.1", "class"),
+    ]
+    frame = pd.DataFrame(made)
+    for tag, differences in zip(("", "@t0.1"), columns.values()):
+        pair = (values(frame, "cifar100", key + tag, "class") for key in ("a_hmlc", "g_hmlc"))
+        assert differences[2].value == pytest.approx(np.subtract(*pair).mean())

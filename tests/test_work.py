@@ -2,13 +2,14 @@
 
 import heapq
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from hmlc_core import files, preset, pretrain
+from hmlc_core import files, preset, pretrain, weights
 from study import evaluation, plan, results, work
 
 TINY = replace(preset("smoke"), train_size=64, test_size=32, canvas=32, batch_size=32, epochs=2)
@@ -168,3 +169,22 @@ def test_hashes_of_what_a_profile_may_have_are_those_of_its_runs(monkeypatch):
 )
 def test_clock(seconds, text):
     assert work.clock(seconds) == text
+
+
+def test_committed_weights_are_taken_where_they_fit_and_nothing_was_trained(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    a, other = planned("a_hmlc", "split")
+    run = work.train_all([a])[0]
+    weights.save_weights(run, {}, weights.FOLDER)
+    assert work.ready([a])[0].folder == run.folder  # what was trained here comes first
+    shutil.rmtree(run.folder)
+    capsys.readouterr()
+    split, ours = work.ready([other, a])
+    assert "nothing was trained: a_hmlc\n" in capsys.readouterr().out
+    assert (split.method, ours.method) == ("split", "a_hmlc")
+    for new, old in zip(ours.model.state_dict().values(), run.model.state_dict().values()):
+        assert torch.equal(new, old)
+    for changed in (replace(a, seed=1), replace(a, settings=replace(TINY, temperature=0.2))):
+        assert "weights" not in work.ready([changed])[0].folder.name

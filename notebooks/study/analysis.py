@@ -290,7 +290,7 @@ def planted_posteriors(samples=20, dim=128, distance=8.0):
 
 def looked_at(profile, extras):
     """The planned runs whose masks notebook 07 looks at, one data set after another."""
-    datasets = [plan.MNIST, *(name for name in plan.TABLE1 if name in extras)]
+    datasets = [name for name in plan.BY_NOTEBOOK if name in (plan.MNIST, *extras)]
     if "claims" in extras:
         datasets.append(f"{plan.MNIST}_three")
     plans = plan.planned_runs(profile, extras)

@@ -9,6 +9,15 @@ import pandas as pd
 from study import figures, plan, results, tables
 from study.plan import MNIST
 
+OVERVIEW = (  # (text, method, baseline): what the paper claims, and what would have to hold for it
+    ("G-HMLC above HMCE", "g_hmlc", "hmce_released"),
+    ("A-HMLC above HMCE", "a_hmlc", "hmce_released"),
+    ("A-HMLC above G-HMLC", "a_hmlc", "g_hmlc"),
+    ("G-HMLC above no masks", "g_hmlc", "shared"),
+    ("A-HMLC above no masks", "a_hmlc", "shared"),
+    ("G-HMLC above a fixed split", "g_hmlc", "split"),
+    ("A-HMLC above a fixed split", "a_hmlc", "split"),
+)
 TESTED = tuple(figures.DATASETS)  # on their test splits
 WORDS = ("above", "below", "undecided")
 
@@ -137,6 +146,43 @@ def variance(numbers, metric, title):
             places = whole(numbers)
             made.append(compare(numbers, method, baseline, places, metric, text, panel, scale))
     return made
+
+
+def overview(numbers):
+    """Each claim of OVERVIEW on each data set and level, as figures.claims_map draws them.
+
+    Returns:
+        ({(data set, level): [Difference of each claim, NaN where not run]}, texts of the claims).
+        Hierarchical MNIST has columns of its own for each budget.
+    """
+    short = "".join(f"@{v}" if k == "epochs" else f"@{k}={v}" for k, v in plan.SHORT.items())
+    places = [(dataset, level, "", "") for dataset, level in tested(numbers, tables.MAIN)]
+    places += [(MNIST, level, short, ", 6 epochs") for level in numbers.levels(MNIST)]
+    return claims_at(numbers, places)
+
+
+def by_temperature(numbers, dataset="cifar100"):
+    """The same for a data set at its usual temperature and at the one trials start from."""
+    usual, start = plan.usual_settings(numbers.profile, dataset), plan.START_TEMPERATURE
+    tags = {"": usual.temperature, f"@t{start:g}": start}
+    places = [
+        (dataset, level, tag, f", temperature {value:g}")
+        for tag, value in tags.items()
+        for level in numbers.levels(dataset)
+    ]
+    return claims_at(numbers, places)
+
+
+def claims_at(numbers, places):
+    """OVERVIEW at places (data set, level, what stands behind a method's key in result files, what
+    stands behind the data set's name); places without any result are left out."""
+    columns = {}
+    for dataset, level, behind, more in places:
+        pairs = [paired(numbers, a + behind, b + behind, dataset, level) for _, a, b in OVERVIEW]
+        if not np.isnan([value for value, _ in pairs]).all():
+            name = figures.dataset_name(dataset) + more
+            columns[name, level] = [Difference(f"{name}, {level}", *pair) for pair in pairs]
+    return columns, [text for text, _, _ in OVERVIEW]
 
 
 def show(claims, name, profile):

@@ -1,6 +1,7 @@
 """Rows of results about a run: its linear layers, k-NN and embedding, kept in its folder."""
 
 import json
+import math
 from hashlib import blake2b
 from importlib.metadata import version
 
@@ -11,6 +12,7 @@ from hmlc_core import files, metrics, runs
 from hmlc_core.runs import level_rows
 from study import results
 
+FAMILIES = {"1": (1, 1), "2_to_4": (2, 4), "5_or_more": (5, math.inf)}  # classes of one parent
 PACKAGES = ("torch", "scikit-learn", "scipy", "numpy")
 
 
@@ -43,8 +45,8 @@ def _rows(run, split):
 def hierarchical_evaluation(run, split, logits):
     """Rows of what the linear layers say about the hierarchy.
 
-    The worst class of each level, the head and the tail of the finest; decoded from the top, the
-    accuracy of each level; and metrics.path_metrics (level "all").
+    The worst class of each level, the head and the tail of the finest and its families; decoded
+    from the top, the accuracy of each level; and metrics.path_metrics (level "all").
 
     Args:
         logits: L tensors [N, classes], see runs.level_logits.
@@ -56,6 +58,7 @@ def hierarchical_evaluation(run, split, logits):
     paths = known_paths(run.data("train"))
     if not len(paths):  # no training sample has all labels, so nothing says which go together
         return rows
+    rows += family_rows(run, predictions[:, -1], test, paths)
     decoded = metrics.top_down(logits, paths)
     rows += level_rows(run, "top_down_accuracy", decoded.T, test)
     labels = torch.from_numpy(test.labels)
@@ -92,6 +95,28 @@ def tail_rows(run, predictions, test):
         value = metrics.accuracy(predictions[chosen], labels[chosen])
         rows.append(runs.row(run, test.level_names[-1], f"{metric}_accuracy", value))
     return rows
+
+
+def family_rows(run, predictions, test, paths):
+    """Accuracy at the finest level by how many classes there share the class's parent
+    ("accuracy_of_families_1" and so on, FAMILIES); no row if all families fall into one of these.
+
+    Args:
+        paths: label tuples [P, L], see known_paths.
+    """
+    if paths.shape[1] < 2:
+        return []
+    edges = paths[:, -2:].unique(dim=0)
+    size = torch.zeros(test.class_counts[-1], dtype=torch.long)
+    size[edges[:, 1]] = torch.bincount(edges[:, 0])[edges[:, 0]]
+    labels = torch.from_numpy(test.labels[:, -1])
+    family = torch.where(labels >= 0, size[labels], 0)
+    chosen = {k: (family >= low) & (family <= high) for k, (low, high) in FAMILIES.items()}
+    chosen = {k: those for k, those in chosen.items() if those.any()}
+    values = {k: metrics.accuracy(predictions[those], labels[those]) for k, those in chosen.items()}
+    name = test.level_names[-1]
+    rows = [runs.row(run, name, f"accuracy_of_families_{k}", v) for k, v in values.items()]
+    return rows if len(rows) > 1 else []
 
 
 def embedding_evaluation(run, split="test"):

@@ -3,12 +3,13 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster import hierarchy
 
-from hmlc_core import METHODS, files
+from hmlc_core import files
 from hmlc_core.data.load import base_of
+from study.variants import METHODS  # with our own
 
 plt.style.use(files.CODE / "figures" / "paper.mplstyle")
 
@@ -28,6 +29,7 @@ LEVELS = [  # every coarse level before the finer ones of its data set
     *("super-category", "superclass", "category", "central", "class", "object"),
     *("subsidiary", "pair", "second subsidiary", "department", "item", "kind"),
 ]
+OTHERS = {"raw": "raw features"}
 NO_BATCHNORM = "_without_batchnorm"  # behind the key of a method in result files
 
 POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"
@@ -41,7 +43,7 @@ def method_name(label):
     """
     key, _, changed = label.partition("@")
     plain = key.removesuffix(NO_BATCHNORM)
-    name = METHODS[plain].name if plain in METHODS else plain
+    name = METHODS[plain].name if plain in METHODS else OTHERS.get(plain, plain)
     if key != plain:
         name = name.removeprefix("control: ") + ", no BatchNorm"
     return f"{name} @{changed}" if changed else name
@@ -239,6 +241,51 @@ def learning_curves(histories, level_names, alike=None):
     return figure
 
 
+def claims_map(columns, claims):
+    """Claims by data sets and levels: the difference in points, coloured by what its interval says.
+
+    Args:
+        columns: {(data set, level): [difference of each claim, with value, half_width]}, NaN where
+            it was not run.
+        claims: their texts.
+    """
+    width = 2.3 + 0.78 * len(columns)
+    figure, axis = plt.subplots(figsize=(width, 1.3 + 0.36 * len(claims)), layout="constrained")
+    for x, differences in enumerate(columns.values()):
+        for y, difference in enumerate(differences):
+            colour, text = _verdict_look(difference)
+            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=colour, ec="white", lw=2))
+            dark = colour in (POSITIVE, NEGATIVE)
+            axis.text(x, y, text, ha="center", va="center", color="white" if dark else "0.15")
+    axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(claims) - 0.5, -0.5))
+    axis.set_yticks(range(len(claims)), claims)
+    axis.set_xticks(range(len(columns)), [level for _, level in columns])
+    axis.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
+    axis.spines[:].set_visible(False)
+    _name_groups(axis, [name for name, _ in columns])
+    text = "Differences of linear accuracy in points. Blue: above; orange: below; grey: undecided\n"
+    figure.supxlabel(text + "(its 95 % interval holds zero, or there is one seed).", fontsize=8)
+    return figure
+
+
+def _verdict_look(difference):
+    """Colour and text of a cell."""
+    if np.isnan(difference.value):
+        return "white", "–"
+    word = difference.verdict.split()[0]
+    colour = {"above": POSITIVE, "below": NEGATIVE, "undecided": NEUTRAL}[word]
+    return colour, f"{100 * difference.value:+.1f}"
+
+
+def _name_groups(axis, names):
+    """Each name over its columns, a white line between groups."""
+    for name in dict.fromkeys(names):
+        places = [x for x, other in enumerate(names) if other == name]
+        middle = (places[0] + places[-1]) / 2
+        axis.text(middle, -1.05, name.replace(", ", "\n"), ha="center", va="bottom", weight="bold")
+        axis.axvline(places[-1] + 0.5, color="white", lw=8)
+
+
 def embedding_maps(maps, labels, level_names, class_names, captions):
     """Figure 4: a column for each method, a row for each level by which the points are coloured.
 
@@ -282,7 +329,7 @@ def _legend_of_classes(axis, class_names):
     axis.legend(handles=dots, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0)
 
 
-def _name_clusters(axis, points, labels, names, least=0.05):
+def _name_clusters(axis, points, labels, names, least=0.05, size=5):
     """Write class names at the medians of their points, largest classes first.
 
     A name is left out where it would come within `least` of the map's height of one that is there.
@@ -301,7 +348,7 @@ def _name_clusters(axis, points, labels, names, least=0.05):
         written.append((x, y, len(text)))
         side = "left" if x < 0.2 else "right" if x > 0.8 else "center"  # so that it stays inside
         box = dict(boxstyle="round,pad=0.1", fc="white", ec="none", alpha=0.6)
-        axis.text(*middle, text, fontsize=5, ha=side, va="center", bbox=box)
+        axis.text(*middle, text, fontsize=size, ha=side, va="center", bbox=box, zorder=4)
 
 
 def accuracy_per_level(summary, level_names, methods):
@@ -447,3 +494,79 @@ def dendrogram(tree, names, title="induced from a trained encoder"):
     )  # fmt: skip
     axis.set(title=title, xlabel="cosine distance of class means")
     return figure
+
+
+def picture_map(points, dataset, level, title=""):
+    """A map of thumbnails, framed in the colour of their class at a level; names at the medians.
+
+    Args:
+        points: float [N, 2]; dataset: HierarchicalDataset of the N samples.
+    """
+    figure, axis = plt.subplots(figsize=(7, 7), layout="constrained")
+    names, labels = dataset.class_names[level], dataset.labels[:, level]
+    side = float(np.clip(6.5 / np.sqrt(len(points)), 0.3, 0.7)) / 14  # of the map's width
+    places = 0.03 + 0.94 * (points - points.min(0)) / np.maximum(np.ptp(points, 0), 1e-9)
+    for image, (x, y), colour in zip(dataset.images, places, class_colours(len(names))[labels]):
+        where = (x - side / 2, x + side / 2, y - side / 2, y + side / 2)
+        axis.imshow(image.squeeze(), extent=where, vmin=0, vmax=255, zorder=2)
+        frame = dict(fill=False, ec=colour, lw=2.5, zorder=3)
+        axis.add_patch(plt.Rectangle(where[::2], side, side, **frame))
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[], yticks=[], title=title)
+    _name_clusters(axis, places, labels, names, size=9)
+    return figure
+
+
+def masks_of_pictures(dataset, masks):
+    """Pictures, and beside each what each level's mask lets through: a row per level, a column per
+    coordinate, blue = seen.
+
+    Args:
+        masks: [L, N, D] of the N samples.
+    """
+    figure, axes = plt.subplots(
+        len(dataset), 2, figsize=(7, 1.5 * len(dataset)), squeeze=False, layout="constrained",
+        width_ratios=[1, 4],
+    )  # fmt: skip
+    most = max(1.0, float(np.quantile(masks, 0.98)))
+    for i, (left, right) in enumerate(axes):
+        left.imshow(dataset.images[i].squeeze(), vmin=0, vmax=255)
+        left.set_title(" / ".join(_class_names_of(dataset, i)), fontsize=8)
+        left.axis("off")
+        right.imshow(masks[:, i], aspect="auto", cmap="Blues", vmin=0, vmax=most)
+        right.set_yticks(range(len(dataset.level_names)), dataset.level_names)
+        right.set_xticks([])
+    axes[-1, 1].set_xlabel("coordinate of the embedding")
+    return figure
+
+
+def confused_classes(dataset, predicted, pairs, each=3):
+    """Pairs of classes of the finest level side by side, wrongly predicted pictures first, those
+    framed.
+
+    Args:
+        predicted: int [N], classes of the finest level; pairs: [(a, b, times)], at least one.
+        each: pictures of a class.
+    """
+    figure, axes = _panels(len(pairs), 2 * each, 1.15, 1.5)
+    for row, (a, b, _) in zip(axes, pairs):
+        _draw_class(row[:each], dataset, predicted, a, b)
+        _draw_class(row[each:], dataset, predicted, b, a)
+    return figure
+
+
+def _draw_class(axes, dataset, predicted, own, other):
+    """Pictures of a class, those taken for the other one first and framed."""
+    labels, names = dataset.labels[:, -1], dataset.class_names[-1]
+    mistaken = (labels == own) & (predicted == other)
+    chosen = np.flatnonzero(labels == own)
+    chosen = chosen[np.argsort(~mistaken[chosen], kind="stable")]
+    axes[0].set_title(shortened(names[own]), loc="left", fontsize=9)
+    for axis in axes:
+        axis.axis("off")
+    for axis, i in zip(axes, chosen):
+        axis.imshow(dataset.images[i].squeeze(), vmin=0, vmax=255)
+        axis.axis("on")
+        axis.set(xticks=[], yticks=[])
+        colour, width = (NEGATIVE, 3) if mistaken[i] else ("0.8", 1)
+        for side in axis.spines.values():
+            side.set(visible=True, color=colour, linewidth=width)

@@ -16,6 +16,7 @@ EXTRAS = {
     "cifar100": "Table 1",
     "modelnet10": "Table 1",
     "modelnet40": "Table 1",
+    "grocery": "photographs, pretrained encoder",
     "budget": "fewer epochs, untuned",
     "temperature": "fewer epochs, untuned",
     "claims": "three levels, tree, tails",

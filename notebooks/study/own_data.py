@@ -1,19 +1,82 @@
 """What the notebook on a user's own images needs beside the reader of hmlc_core.data.own."""
 
 import math
+import os
+import socket
+import urllib.request
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import torch
+from tqdm import TqdmWarning
 
+from hmlc_core import METHODS, files, pretrain, pretrained
 from hmlc_core.settings import PRESETS
-from study import figures, results
+from hmlc_core.train import best_device
+from study import evaluation, figures, induced, results, work
 
 LEARNING_RATE = 1e-2  # of AdamW at LARGE_BATCH; at batches of 16 methods failed with it
 LARGE_BATCH = 128
+SIDES = {True: 224, False: 64}  # of pictures in pixels: for a pretrained encoder, or from scratch
+RAW = "raw"  # name in result files: a linear layer on the pretrained features as they are
+BUDGET = 300  # seconds that several seeds may take
+SEEDS = 3
+PASS = 0.04  # seconds of one thread for one view of a picture, tf_efficientnet_lite0
+STEP, SAMPLE = 0.02, 1e-4  # seconds for a step of an adapter, and for each sample of it
+FAR = 0.5  # a failed run has come less than this part of the way of its best peer
+INDUCING = "cross_entropy"  # the method whose features an upper level is induced from
 
 
-def own_settings(samples, side, profile="cpu", **changes):
+# ---------------------------------------------------------------- how it is trained
+
+
+def choose_way(name):
+    """Whether to start from a pretrained encoder.
+
+    Args:
+        name: of a timm model, or "" for a net from scratch.
+
+    Returns:
+        The name, or "" where it cannot be had; and a sentence that says which way, and why.
+
+    Raises:
+        ValueError: timm has no model of that name, or its weights do not fit.
+    """
+    if not name:
+        return "", "From scratch, as you asked: each method trains a whole net on your pictures."
+    try:
+        _stay_offline_without_a_network()
+        with warnings.catch_warnings(category=TqdmWarning, action="ignore"):
+            pretrained.build(name)
+    except ImportError as error:
+        return "", f"From scratch, because {error}; a pretrained encoder is usually far better."
+    except FileNotFoundError:
+        return "", (
+            f"From scratch, because the weights of {name} could not be downloaded, and there is no "
+            f"{name}.safetensors in {files.DATA / 'weights'} or $HMLC_DATA/weights; a pretrained "
+            "encoder is usually far better."
+        )
+    return name, (
+        f"The pretrained way, because the weights of {name} are there: its frozen features are "
+        "computed once, and each method trains a small adapter on them."
+    )
+
+
+def _stay_offline_without_a_network(seconds=3):
+    """Let timm look into its cache only, where the server of its weights cannot be reached: it
+    would try for a minute."""
+    address = urllib.request.urlparse(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    if urllib.request.getproxies():
+        return
+    try:
+        socket.create_connection((address.hostname, address.port or 443), seconds).close()
+    except OSError:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def own_settings(samples, side, profile="cpu", pretrained="", **changes):
     """Settings for images of a user's own: batch and epochs by their number.
 
     Small sets get more epochs, so that 60 images are trained for a minute and 60,000 for some on
@@ -23,27 +86,200 @@ def own_settings(samples, side, profile="cpu", **changes):
     Args:
         samples: number of training images.
         side: of an image, in pixels.
-        profile: whose ModelNet settings are the start; "gpu" has a larger net.
-        changes: any field of Settings.
+        profile: whose ModelNet settings are the start of a net from scratch; "gpu" has a larger.
+        pretrained: name of a timm model to adapt; the start is then the grocery data set's.
+        changes: any field of Settings; None leaves it as it is.
 
     Raises:
         ValueError: for an unknown profile.
     """
     if profile not in PRESETS:
         raise ValueError(f"unknown profile {profile!r}: choose from {', '.join(PRESETS)}")
-    base = PRESETS[profile]["modelnet"]
-    quarter = 2 ** int(math.log2(max(samples // 4, 1)))  # at least four batches an epoch
-    batch_size = min(base.batch_size, max(8, quarter))
+    base = PRESETS["cpu"]["grocery"] if pretrained else PRESETS[profile]["modelnet"]
+    parts, seen = (2, 600_000) if pretrained else (4, 60_000)
+    batch_size = 2 ** int(math.log2(max(samples // parts, 1)))  # so many batches an epoch, or more
+    batch_size = min(base.batch_size, max(8, batch_size))
     chosen = {
         "canvas": side,
         "train_size": samples,
-        "encoder": "resnet18" if profile == "gpu" else base.encoder,  # from scratch: no download
         "batch_size": batch_size,
-        "epochs": min(max(60_000 // samples, 3), 60),
+        "epochs": min(max(seen // samples, 3), 60),
         "optimizer": "adamw",
         "learning_rate": LEARNING_RATE * min(batch_size / LARGE_BATCH, 1) ** 0.5,
+        "pretrained": pretrained,
     }
-    return replace(base, **chosen | changes)
+    if profile == "gpu" and not pretrained:
+        chosen["encoder"] = "resnet18"  # from scratch: no download
+    return replace(base, **chosen | {k: v for k, v in changes.items() if v is not None})
+
+
+def seconds_of_a_seed(settings, methods):
+    """A first guess at the training time of one seed of all methods."""
+    if not settings.pretrained:
+        pace = work.PACE[best_device().type].get(settings.encoder, 1.5)
+        seen = settings.epochs * settings.train_size * settings.canvas**2
+        return len(methods) * seen / 1e6 * pace
+    steps = settings.epochs * max(settings.train_size // settings.batch_size, 1)
+    return len(methods) * steps * (STEP + SAMPLE * settings.batch_size)
+
+
+def say_guess(settings, methods, tested):
+    """What the training will take, in a sentence, before anything is measured."""
+    one = seconds_of_a_seed(settings, methods)
+    passes = (settings.stored_views + 1) * settings.train_size + tested
+    first = passes * PASS / torch.get_num_threads() if settings.pretrained else 0
+    features = f"the features of the pictures {work.clock(first)}, once; " * bool(first)
+    return (
+        f"A rough guess of what training takes: {features}one seed of {len(methods)} methods "
+        f"{work.clock(one)}, {SEEDS} seeds {work.clock(SEEDS * one)}. What is kept is only loaded."
+    )
+
+
+def seeds_to_train(asked, runs):
+    """Yield the seeds: those asked for; if None, one, and two more if that took little.
+
+    Args:
+        runs: a dict whose values are the runs trained so far.
+    """
+    if asked is not None:
+        yield from asked
+        return
+    yield 0
+    seconds = SEEDS * sum(run.seconds for run in runs.values())
+    if seconds > BUDGET:
+        print(
+            f"One seed only, so no intervals: {SEEDS} would train for {work.clock(seconds)}, "
+            f"measured on the first. seeds = {list(range(SEEDS))} does so."
+        )
+        return
+    print(f"{SEEDS} seeds, in {work.clock(seconds)} of training, measured on the first", flush=True)
+    yield from range(1, SEEDS)
+
+
+def train_all(train, test, methods, settings, seeds=None):
+    """Train and test all methods, seed by seed; the pretrained way also RAW, whose layer alone is
+    trained. What was trained before is only loaded.
+
+    Returns:
+        {(method, seed): Run}; rows of results; {(method, seed): why it failed}.
+
+    Raises:
+        ValueError: no method, or no run came to its end.
+    """
+    if not methods:
+        raise ValueError("methods is empty: name at least one key of hmlc_core.METHODS")
+    runs, rows, broken = {}, [], {}
+    for seed in seeds_to_train(seeds, runs):
+        for method in methods:
+            try:
+                run = runs[method, seed] = pretrain(train, method, settings, seed)
+            except FloatingPointError as error:
+                broken[method, seed] = f"{_title(method, seed)}: {error}"
+                continue
+            rows += evaluation.evaluate(run, test)
+            print(f"{_title(method, seed)}: {run.seconds:.0f} s", flush=True)
+    if not runs:
+        raise ValueError(f"no run came to its end: {next(iter(broken.values()), 'no seed')}")
+    if settings.pretrained:
+        runs[RAW, 0] = untouched(train, settings)
+        rows = evaluation.evaluate(runs[RAW, 0], test) + rows
+    return runs, rows, broken | failed_runs(runs)
+
+
+def untouched(train, settings):
+    """A run whose features are the pretrained ones as they are."""
+    return pretrain(
+        train, "cross_entropy", replace(settings, encoder="untouched", epochs=1), label=RAW
+    )
+
+
+def _title(method, seed):
+    return f"{figures.method_name(method)} seed {seed}"
+
+
+def failed_runs(runs):
+    """{(method, seed): sentence} of runs that ended far above their peers.
+
+    Peers are runs with the same loss on the same data, of any method and seed. From the median loss
+    of the first epoch, a failed run has come less than half of the way of the best one.
+    """
+    families, failed = {}, {}
+    for key, run in runs.items():
+        if key[0] != RAW and len(run.history) > 1:
+            families.setdefault(METHODS[run.method].loss, {})[key] = run
+    for peers in families.values():
+        start = np.median([run.history[0]["loss"] for run in peers.values()])
+        ends = {key: run.history[-1]["loss"] for key, run in peers.items()}
+        best = min(ends.values())
+        learned = start - best > 0.05 * abs(start)
+        far = [key for key, end in ends.items() if learned and end - best > FAR * (start - best)]
+        failed |= {key: _advice(key, ends[key], best, peers[key].settings) for key in far}
+    return failed
+
+
+def _advice(key, end, best, settings):
+    return (
+        f"{_title(*key)} failed: its loss ended at {end:.2f}, the best run of the same loss at "
+        f"{best:.2f}. Its numbers say nothing about the method. Try a lower learning rate, "
+        f'changes = {{"learning_rate": {settings.learning_rate / 3:.1g}}}, or another seed.'
+    )
+
+
+# ---------------------------------------------------------------- what came out
+
+
+def best_method(rows, level, among=None):
+    """The method with the highest mean linear accuracy at a level, of `among` if given."""
+    chosen = [row for row in rows if row["metric"] == "linear_accuracy" and row["level"] == level]
+    values = {}
+    for row in chosen:
+        if among is None or row["method"] in among:
+            values.setdefault(row["method"], []).append(row["value"])
+    return max(values, key=lambda method: np.mean(values[method]), default=None)
+
+
+def verdicts(rows, train, test):
+    """A few sentences for each level: which method is best, by how much, and what that is worth."""
+    shares = dict(zip(test.level_names, guesses(train, test)))
+    texts = []
+    for level, column in zip(test.level_names, test.labels.T):
+        frame = _accuracies(rows, level)
+        if len(frame):
+            texts.append(_verdict(level, frame, shares[level], (column >= 0).sum()))
+    return texts
+
+
+def _accuracies(rows, level):
+    """Linear accuracy at a level, index = seeds, columns = methods in their order."""
+    rows = [r for r in rows if r["metric"] == "linear_accuracy" and r["level"] == level]
+    if not rows:
+        return pd.DataFrame()
+    table = pd.DataFrame(rows).pivot_table(index="seed", columns="method", values="value")
+    return table[methods_of(rows)]
+
+
+def _verdict(level, frame, guess, tested):
+    trained = frame.drop(columns=RAW, errors="ignore")
+    order = trained.mean().sort_values(ascending=False, kind="stable").index
+    name, best = figures.method_name(order[0]), trained[order[0]]
+    mean, half = results.mean_and_interval(best.dropna())
+    parts = [f"{level}: of what was trained {name} is best with {results.percent(mean, half)} %"]
+    parts[0] += f"; guessing the largest class gives {results.percent(guess)} %."
+    if mean <= guess:
+        parts.append("So nothing has been learned of this level.")
+    if RAW in frame:
+        gain = results.verdict(*results.mean_and_interval(best.dropna() - frame[RAW].iloc[0]))
+        raw = results.percent(frame[RAW].iloc[0])
+        parts.append(f"The untouched features (raw) have {raw} %; against them it is {gain}.")
+    if len(order) > 1:
+        gain = results.verdict(*results.mean_and_interval((best - trained[order[1]]).dropna()))
+        parts.append(f"Against the second, {figures.method_name(order[1])}, it is {gain}.")
+    draw = 1.96 * math.sqrt(max(mean * (1 - mean), 0.01) / tested)
+    parts.append(
+        f"Other {tested} test pictures would move each number by up to about {100 * draw:.0f} "
+        "points; the intervals are of the seeds alone."
+    )
+    return " ".join(parts)
 
 
 def accuracy_table(rows, train, test):
@@ -68,6 +304,72 @@ def accuracy_table(rows, train, test):
         column = {figures.method_name(m): texts.get((m, level), "–") for m in methods_of(rows)}
         table[level] = column | {"largest class": results.percent(guess)}
     return pd.DataFrame(table)
+
+
+def confusions(labels, predicted, most=3):
+    """Pairs of classes most often taken for each other, [(a, b, times)]; labels of -1 left out."""
+    known = labels >= 0
+    pairs = np.sort(np.stack([labels[known], predicted[known]], 1), 1)
+    pairs, times = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0, return_counts=True)
+    order = np.argsort(-times, kind="stable")[:most]
+    return [(*pairs[k].tolist(), int(times[k])) for k in order]
+
+
+# ---------------------------------------------------------------- an upper level that is induced
+
+
+def with_induced_level(train, test, settings, groups):
+    """Train and test with a level of so many groups above a flat one, induced from the pretrained
+    features, or from a net trained with cross-entropy on the flat labels.
+
+    Raises:
+        ValueError: labels that are not flat, or a number of groups that makes no level.
+    """
+    if len(train.level_names) > 1:
+        raise ValueError(f"there is a hierarchy already: {train.level_names}; set groups = 0")
+    run = untouched(train, settings) if settings.pretrained else pretrain(train, INDUCING, settings)
+    group, _ = _induce(run, train, groups)
+    return induced.with_level(train, group), induced.with_level(test, group)
+
+
+def alike(run, most=60):
+    """How alike the classes of the finest level are to a run, or why that cannot be drawn.
+
+    Returns:
+        scipy's linkage matrix, the classes' groups [C] (as many as the level above has classes, or
+        the root of the number of classes), and a sentence; None, None and the reason instead.
+    """
+    data = run.dataset
+    count = data.class_counts[-1]
+    seen = len(set(data.labels[:, -1].tolist()) - {-1})
+    if not 3 <= count <= most or seen < count:
+        return None, None, f"{count} classes, {seen} of them with pictures: no dendrogram is drawn."
+    above = data.class_counts[-2] if len(data.level_names) > 1 else 0
+    groups = above if 2 <= above < count else max(round(count**0.5), 2)
+    group, tree = _induce(run, data, groups)
+    names = data.class_names[-1]
+    text = "; ".join(
+        ", ".join(n for n, g in zip(names, group) if g == k) for k in range(max(group) + 1)
+    )
+    said = f"Cut into {max(group) + 1} groups: {text}."
+    return tree, group, said + (_agreement(data, group) if above else "")
+
+
+def _induce(run, train, groups):
+    labels = torch.from_numpy(train.labels[:, -1])
+    return induced.induce(run.features(train), labels, train.class_counts[-1], groups)
+
+
+def _agreement(data, group):
+    """How well groups fit the level above, where each class has one parent."""
+    known = data.labels[(data.labels[:, -2:] >= 0).all(1), -2:]
+    parents = dict(known[:, ::-1].tolist())
+    common = sorted(parents)
+    value = induced.agreement(group[common], [parents[k] for k in common])
+    return f" Agreement with your level '{data.level_names[-2]}': {value:.2f} (1 same, 0 chance)."
+
+
+# ---------------------------------------------------------------- numbers
 
 
 def methods_of(rows):

@@ -13,8 +13,9 @@ TSNE_SIZE = {"smoke": 200, "cpu": 2000, "gpu": 10000}  # test images drawn in Fi
 
 MNIST = "hierarchical_mnist"
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
-TUNING = ("cifar100_tuning", "modelnet10_tuning")  # shorter trials, from START_TEMPERATURE on
-START_TEMPERATURE = Settings().temperature
+BY_NOTEBOOK = (MNIST, *TABLE1, "grocery")  # data sets that notebooks 03 and 04 are run for
+TUNING = ("cifar100_tuning", "modelnet10_tuning")  # shorter trials
+START_TEMPERATURE = Settings().temperature  # of all trials
 
 # A method's own temperature where it is not the preset's: profile -> data set, the one that it is a
 # variant of, or its kind -> method.
@@ -23,9 +24,8 @@ TEMPERATURES = {"cpu": {}}
 # Variants of hierarchical MNIST are still at the budget of the middle of learning.
 SHORT = {"epochs": 6, "fresh": False}
 
-MAIN = ("hmce_paper", "shared", "split", "g_hmlc", "a_hmlc")
-BASELINES = ("cross_entropy", "supcon", "hmce_released", "sign", "rectified", "random")
-BASELINES += ("g_hmlc_batch",)
+MAIN = ("hmce_paper", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
+BASELINES = ("cross_entropy", "supcon", "sign", "rectified", "random", "g_hmlc_batch")
 PEERS = ("heads", "rince", "bhcl", "level_restricted", "level_restricted_hyperbolic")
 TABLE1_METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split")
 TABLE1_METHODS += ("sign", "rectified", "g_hmlc", "a_hmlc")
@@ -37,6 +37,8 @@ BUDGET_METHODS = ("cross_entropy", "hmce_paper", "shared", "rectified", "g_hmlc"
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 LEVELS_METHODS = ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc")
 TAIL_METHODS = ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")
+GROCERY_METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split")
+GROCERY_METHODS += ("sign", "heads", "level_restricted", "g_hmlc", "a_hmlc")
 VARIANTS = tuple(method.key for method in variants.VARIANTS)
 OURS = ("split", "sign", "heads", "g_hmlc", "a_hmlc", "separability")
 
@@ -77,8 +79,9 @@ class Group:
 
 _RATES = each("learning_rate", map(times, (0.3, 3)))
 _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
+_RAW = {"encoder": "untouched", "epochs": 1}  # a linear layer on the stored features alone
 GROUPS = (
-    Group((), (MNIST,), MAIN),
+    Group((), (MNIST,), MAIN, seeds=1),  # so that a laptop is done in minutes
     Group(("baselines",), (MNIST,), BASELINES),
     Group(("peers",), (MNIST,), PEERS),
     Group(("ablation",), (MNIST,), ("shared",), each("head_batch_norm", [False])),
@@ -100,6 +103,15 @@ GROUPS = (
     Group(("tuning",), TUNING, TUNING_METHODS, ({}, *_RATES), seeds=1),
     Group(("tuning",), TUNING, TUNING_METHODS[1:], _TEMPERATURES, seeds=1),
     Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
+    Group(("grocery",), ("grocery",), GROCERY_METHODS, seeds=10),
+    Group(("grocery",), ("grocery",), ("cross_entropy",), (_RAW,), seeds=10),
+    Group(
+        ("grocery", "tuning"),
+        ("grocery_tuning",),
+        GROCERY_METHODS[1:],
+        ({}, *_TEMPERATURES[:3]),
+        seeds=1,
+    ),
 )
 
 # How a changed setting shows in a method's name in result files.
@@ -131,10 +143,11 @@ def usual_settings(profile, dataset=MNIST, method=None):
     """
     settings = preset(profile, kind_of(dataset))
     if dataset in TUNING:
-        epochs = math.ceil(settings.epochs / 3)
-        return replace(settings, epochs=epochs, temperature=START_TEMPERATURE)
+        settings = replace(settings, epochs=math.ceil(settings.epochs / 3))
     if profile == "cpu" and dataset != MNIST and variant_of(dataset) == MNIST:
         settings = replace(settings, **SHORT)
+    if dataset.endswith("_tuning"):
+        return replace(settings, temperature=START_TEMPERATURE)
     for name in (dataset, base_of(dataset)[0], kind_of(dataset)):
         own = TEMPERATURES.get(profile, {}).get(name, {})
         if method in own:
@@ -144,7 +157,9 @@ def usual_settings(profile, dataset=MNIST, method=None):
 
 def run_label(method, settings, usual):
     """A method's name in result files: its key and a tag for each setting that is not the usual,
-    say "g_hmlc@t0.2"."""
+    say "g_hmlc@t0.2"; "raw" where no encoder is trained."""
+    if settings.encoder == "untouched":
+        return "raw"
     changed = [name for name, value in asdict(settings).items() if value != getattr(usual, name)]
     changed.sort(key=lambda name: (list(TAGS).index(name) if name in TAGS else len(TAGS), name))
     tags = [method]
@@ -187,12 +202,14 @@ def expand(group, profile):
 
 
 def _changed(usual, changes):
-    """Settings by each change; without those that change nothing but say they do."""
+    """Settings by each change; without those that change nothing but say they do, and without raw
+    where no features are stored."""
     made = []
     for change in changes:
         new = {k: v(getattr(usual, k)) if callable(v) else v for k, v in change.items()}
         settings = replace(usual, **new)
-        if not change or settings != usual:
+        possible = settings.encoder != "untouched" or settings.pretrained
+        if possible and (not change or settings != usual):
             made.append(settings)
     return made
 
@@ -201,5 +218,5 @@ def variant_of(dataset):
     """The data set that a notebook of this study handles a variant with: "cifar100" for
     "cifar100_tuning", "hierarchical_mnist" for all of its kind; other names pass through."""
     base, _ = base_of(dataset)
-    known = base in DATASETS and base not in TABLE1
+    known = base in DATASETS and DATASETS[base].kind.startswith(MNIST)
     return MNIST if known else base

@@ -1,9 +1,12 @@
 """Classes of new pictures at each level, by a trained run."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from hmlc_core import HierarchicalDataset, metrics, runs
+from hmlc_core.data import kinds
 from hmlc_core.data.images import read_image
 from study.evaluation import known_paths
 
@@ -13,7 +16,7 @@ def predict(run, paths, size):
     picture are a path of the hierarchy.
 
     A linear layer per level on the run's frozen features gives probabilities; they are made
-    coherent (metrics.coherent) and decoded from the top (metrics.top_down).
+    coherent and decoded from the top (metrics.top_down).
 
     Args:
         run: runs.Run, trained on pictures of this size.
@@ -28,7 +31,7 @@ def predict(run, paths, size):
     """
     logits = runs.level_logits(run, _as_dataset(run.dataset, paths, size))
     known = known_paths(run.data("train"))
-    scores = metrics.coherent([x.softmax(1) for x in logits], known)
+    scores = coherent([x.softmax(1) for x in logits], known)
     chosen = metrics.top_down(scores, known)
     table = {"file": [str(path) for path in paths]}
     for level, name in enumerate(run.dataset.level_names):
@@ -36,6 +39,38 @@ def predict(run, paths, size):
         table[name] = [run.dataset.class_names[level][k] for k in classes.tolist()]
         table[f"{name} probability"] = scores[level].gather(1, classes[:, None])[:, 0].tolist()
     return pd.DataFrame(table)
+
+
+def coherent(probabilities, paths):
+    """Scores by which a parent is at least as likely as each of its children: L tensors [M, C].
+
+    The max constraint of C-HMCNN (Giunchiglia and Lukasiewicz, NeurIPS 2020): a class scores the
+    most of its own and its descendants' probabilities. metrics.top_down makes paths of them.
+    probabilities: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist.
+    """
+    scores = list(probabilities)
+    for level in reversed(range(len(scores) - 1)):
+        parents, children = paths[:, level : level + 2].unique(dim=0).T
+        below = scores[level + 1][:, children]
+        scores[level] = scores[level].scatter_reduce(1, parents.expand_as(below), below, "amax")
+    return scores
+
+
+def pictures_in(place):
+    """The pictures of a folder and those below it, sorted, hidden ones left out; or the one file.
+
+    Raises:
+        ValueError: no such place, or no picture in it.
+    """
+    place = Path(place).expanduser()
+    if not place.exists():
+        raise ValueError(f"there is no file or folder {place}")
+    found = sorted(place.rglob("*")) if place.is_dir() else [place]
+    hidden = [any(part.startswith(".") for part in p.relative_to(place).parts) for p in found]
+    found = [p for p, hide in zip(found, hidden) if not hide and kinds.kind(p) == "picture"]
+    if not found:
+        raise ValueError(f"{place} has no picture that can be read here: save some as JPEG or PNG")
+    return found
 
 
 def _as_dataset(like, paths, size):

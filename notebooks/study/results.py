@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hmlc_core import files, train
-from hmlc_core.runs import COLUMNS
+from hmlc_core import devices, files
 
+COLUMNS = ["dataset", "method", "level", "metric", "seed", "value", "seconds", "device"]
+COLUMNS += ["data_source", "torch", "commit", "config_hash"]
 KEY = ["dataset", "method", "level", "metric", "seed"]
 _STARTED = time.monotonic()
 
@@ -91,7 +92,7 @@ def cached_rows(run, name, make):
 
 
 def read_with_reference(profile):
-    """Results of a profile; where a data set and method were not run here, the reference's rows.
+    """Results of a profile; where the reference has more seeds of a data set and method, its rows.
 
     The extra column `recorded` says which.
     """
@@ -106,13 +107,27 @@ def summary_with_reference(profile, baseline="hmce_paper"):
 
 
 def fill(own, reference):
-    """Rows of `own`, and those of `reference` for data sets and methods that `own` lacks; column
-    `recorded` says which."""
-    have = set(zip(own.dataset, own.method))
-    missing = [pair not in have for pair in zip(reference.dataset, reference.method)]
-    parts = (own, False), (reference[missing], True)
-    frames = [part.assign(recorded=recorded) for part, recorded in parts if len(part)]
-    return pd.concat(frames, ignore_index=True) if frames else own.assign(recorded=False)
+    """Rows of `own`, but those of `reference` for a data set and method that it has more seeds of;
+    column `recorded` says which."""
+    mine, theirs = _seeds(own), _seeds(reference)
+    better = {pair for pair in theirs if theirs[pair] > mine.get(pair, 0)}
+    parts = []
+    for frame, recorded in ((own, False), (reference, True)):
+        chosen = [(pair in better) == recorded for pair in zip(frame.dataset, frame.method)]
+        if any(chosen):
+            parts.append(frame[chosen].assign(recorded=recorded))
+    return pd.concat(parts, ignore_index=True) if parts else own.assign(recorded=False)
+
+
+def _seeds(frame):
+    """{(data set, method): number of seeds} of rows, or of a summary of them."""
+    groups = frame.groupby(["dataset", "method"])
+    return (groups.seeds.max() if "seeds" in frame else groups.seed.nunique()).to_dict()
+
+
+def commit_date(commit):
+    """Date of a commit, e.g. "2026-11-22"; "date unknown" outside git."""
+    return files.git("show", "-s", "--format=%cs", commit.rstrip("+")) or "date unknown"
 
 
 def mean_and_interval(values):
@@ -197,9 +212,10 @@ def provenance():
     this module was imported."""
     names = ("torch", "torchvision", "scikit-learn", "openTSNE", "numpy")
     packages = ", ".join(f"{name} {version(name)}" for name in names)
-    where = f"{train.device_name(train.best_device())}, {platform.system()} {platform.machine()}"
+    device = devices.device_name(devices.best_device())
     print(
         f"{datetime.now():%Y-%m-%d %H:%M}, commit {files.commit()}, "
         f"python {platform.python_version()}, {packages}\n"
-        f"{where}, wall time {time.monotonic() - _STARTED:.0f} s"
+        f"{device}, {platform.system()} {platform.machine()}, "
+        f"wall time {time.monotonic() - _STARTED:.0f} s"
     )

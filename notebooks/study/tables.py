@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hmlc_core import METHODS, files
 from hmlc_core.data.load import base_of
 from study import figures, plan, results
 from study.plan import MNIST
+from study.variants import METHODS
 
-MAIN = (*plan.TABLE1, MNIST)
-TREES = (f"{MNIST}_path", *plan.TABLE1)
+MAIN = (*plan.BY_NOTEBOOK[1:], MNIST)
+TREES = (f"{MNIST}_path", *plan.BY_NOTEBOOK[1:])
 SAME_IMAGES = "@fresh=False"  # behind a method's name: every epoch has the same composites
 
 
@@ -54,7 +54,7 @@ class Numbers:
 
     def levels(self, dataset):
         """Names of the levels of a data set, coarse to fine."""
-        part = self.plain[(self.plain.dataset == dataset) & (self.plain.level != "all")]
+        part = self.rows[(self.rows.dataset == dataset) & (self.rows.level != "all")]
         return figures.ordered_levels(part.level)
 
     def methods(self, dataset):
@@ -113,7 +113,7 @@ def about(numbers, dataset):
     commits = sorted(set(rows[rows.recorded].commit))
     if not commits:
         return text
-    dated = ", ".join(f"{commit} ({files.commit_date(commit)})" for commit in commits)
+    dated = ", ".join(f"{commit} ({results.commit_date(commit)})" for commit in commits)
     return f"{text} Recorded: commit {dated}; differences of those are to the recorded baseline."
 
 
@@ -525,6 +525,25 @@ def _difference(numbers, dataset, level, method, baseline):
     if not len(part):
         return np.nan, np.nan
     return part.difference.iloc[0], part.difference_half_width.iloc[0]
+
+
+GLANCE = ("cross_entropy", "hmce_released", "shared", "split", "level_restricted")
+GLANCE += ("heads", "raw", "g_hmlc", "a_hmlc")
+
+
+def at_a_glance(numbers):
+    """Mean linear accuracy at the two finest levels, "coarse / fine", of the methods that README
+    shows on each data set."""
+    means = numbers.plain[numbers.plain.metric == "linear_accuracy"]
+    means = means.groupby(["dataset", "method", "level"]).value.mean()
+    table = {"method": [figures.method_name(method) for method in GLANCE]}
+    for dataset in numbers.datasets():
+        levels = numbers.levels(dataset)[-2:]
+        seeds = numbers.plain[numbers.plain.dataset == dataset].seed.nunique()
+        heading = f"{figures.dataset_name(dataset)}: {', '.join(levels)} ({seeds} seeds)"
+        pairs = [[means.get((dataset, key, level), np.nan) for level in levels] for key in GLANCE]
+        table[heading] = [" / ".join(map(results.percent, pair)) for pair in pairs]
+    return pd.DataFrame(table)
 
 
 def times(numbers):

@@ -1,6 +1,13 @@
-"""Variants of A-HMLC that were tried; importing this adds them to METHODS."""
+"""Masks of our own: variants of A-HMLC that were tried, and masks by separability; importing this
+adds them to METHODS."""
 
-from hmlc_core.masks import AttentionMasks
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import nn
+
+from hmlc_core.checks import has_values
+from hmlc_core.contrast import class_numbers
+from hmlc_core.masks import AttentionMasks, partition, require_room
 from hmlc_core.methods import METHODS, Method
 
 
@@ -25,17 +32,82 @@ class RectifiedAttentionMasks(AttentionMasks):
         return super().forward(embeddings, levels) * (embeddings > 0)
 
 
+class SeparabilityMasks(nn.Module):
+    """Ours, not the paper's: a coordinate belongs to the level whose classes it separates best,
+    compared with the other coordinates.
+
+    Separability is a running mean over training batches. A level gets the more coordinates the less
+    its own separate its classes. Starts as split_masks; the same for all samples.
+    """
+
+    def __init__(self, dim, levels, momentum=0.99):
+        super().__init__()
+        require_room(levels, dim)
+        self.momentum = momentum
+        self.register_buffer("separability", torch.zeros(levels, dim))
+        self.register_buffer("level", torch.arange(dim) * levels // dim)
+
+    @torch.no_grad()
+    def observe(self, embeddings, labels):
+        """Learn from a training batch, embeddings [N, D] and labels [N, L]; one view a sample,
+        since two are not independent. Inside checks.values(False) no coordinate changes level."""
+        new = torch.stack([separability(embeddings.float(), column) for column in labels.T])
+        share = torch.where(self.separability.any(), 1 - self.momentum, 1.0)
+        self.separability.lerp_(new, share)
+        if has_values(labels):  # on a GPU the CPU, which assigns, has to wait for it
+            self.level.copy_(self._assigned(self._part_sizes()))
+
+    def _part_sizes(self):
+        """How many coordinates each level gets, [L], at least one."""
+        levels, dim = self.separability.shape
+        own = partition(self.level, levels, self.separability[:1])[:, 0]
+        explained = (self.separability * own).sum(1) / own.sum(1).clamp(min=1)
+        missing = (1 - explained).cumsum(0)
+        ends = (missing / missing[-1] * (dim - levels)).round().long()
+        return 1 + ends.diff(prepend=ends.new_zeros(1))
+
+    def _assigned(self, sizes):
+        """Level [D] of each coordinate: the division into parts of these sizes in which relative
+        separabilities of the coordinates for their levels sum to most."""
+        place = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
+        positive = self.separability.clamp(min=0)
+        relative = positive / positive.mean(1, keepdim=True).clamp(min=1e-2)  # if not yet learned
+        _, coordinate = linear_sum_assignment(relative[place].cpu().numpy(), maximize=True)
+        coordinate = torch.from_numpy(coordinate).to(sizes.device)
+        return torch.empty_like(self.level).scatter_(0, coordinate, place)
+
+    def forward(self, embeddings, levels=None):
+        """embeddings [B, D] -> 0/1 masks [levels, B, D], the same for all samples."""
+        return partition(self.level, len(self.separability), embeddings)
+
+
+def separability(embeddings, labels):
+    """Share of each coordinate's variance that lies between classes, [D]: the correlation ratio,
+    corrected for chance (epsilon squared, Kelley 1935), so 0 on average where classes do not
+    matter, 1 where a class has one value; 0 if every known sample has a class of its own.
+
+    Args:
+        embeddings: [N, D]; labels: int [N], -1 left out.
+    """
+    known = (labels >= 0)[:, None].to(embeddings.dtype)
+    n, (number, _) = known.sum(), class_numbers(labels)
+    centred = (embeddings - (embeddings * known).sum(0) / n.clamp(min=1)) * known
+    sizes = torch.zeros_like(known).index_add(0, number, known)
+    sums = torch.zeros_like(centred).index_add(0, number, centred)
+    between, total = (sums.square() / sizes.clamp(min=1)).sum(0), centred.square().sum(0)
+    within, free = total - between, n - (sizes > 0).sum()
+    share = 1 - within / total.clamp(min=1e-12) * (n - 1) / free.clamp(min=1)
+    return torch.where(free > 0, share, 0)
+
+
+def _ours(key, name, masks, source="a trial"):
+    return Method(key, name, "ours", source, masks=masks)
+
+
 VARIANTS = (
-    Method(
-        "a_hmlc_sharp", "A-HMLC, not divided by √D", "ours", "a trial", masks=SharpAttentionMasks
-    ),
-    Method("a_hmlc_sigmoid", "A-HMLC, sigmoid", "ours", "a trial", masks=SigmoidAttentionMasks),
-    Method(
-        "a_hmlc_rectified",
-        "A-HMLC, positive coordinates",
-        "ours",
-        "a trial",
-        masks=RectifiedAttentionMasks,
-    ),
+    _ours("a_hmlc_sharp", "A-HMLC, not divided by √D", SharpAttentionMasks),
+    _ours("a_hmlc_sigmoid", "A-HMLC, sigmoid", SigmoidAttentionMasks),
+    _ours("a_hmlc_rectified", "A-HMLC, positive coordinates", RectifiedAttentionMasks),
 )
-METHODS.update({method.key: method for method in VARIANTS})
+SEPARABILITY = _ours("separability", "ours: separability", SeparabilityMasks, "this project")
+METHODS.update({method.key: method for method in (SEPARABILITY, *VARIANTS)})

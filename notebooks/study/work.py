@@ -9,11 +9,12 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 
 import joblib
 import torch
 
-from hmlc_core import files, load_dataset, pretrain, runs, train
+from hmlc_core import devices, files, load_dataset, pretrain, runs, weights
 from study import evaluation, plan, results
 
 # Seconds of training for a million pixels seen, one CPU thread or an A100: a first guess, until the
@@ -42,7 +43,7 @@ def train_all(plans, jobs=None):
         FileNotFoundError: a data set cannot be had.
     """
     jobs, data = jobs_here(jobs), _datasets(plans)
-    device = train.best_device()
+    device = devices.best_device()
     done = {one: _epochs_done(one, data[_data_of(one)], device) for one in plans}
     waiting = [one for one in plans if done[one] < one.settings.epochs]
     _say_what_is_there([one for one in plans if done[one] == one.settings.epochs])
@@ -57,6 +58,30 @@ def train_all(plans, jobs=None):
             flush=True,
         )
     return [_run(one, data[_data_of(one)]) for one in plans]
+
+
+def ready(plans, jobs=None):
+    """Runs of plans, in their order: those that are trained, else those whose weights come with the
+    project and were trained with the same settings and seed; what is left is trained."""
+    runs = {one: _from_weights(one) for one in plans}
+    given = [one.label for one in plans if runs[one]]
+    if given:
+        print("from the weights that come with the project, nothing was trained:", *given)
+    missing = [one for one in plans if not runs[one]]
+    runs |= zip(missing, train_all(missing, jobs))
+    return [runs[one] for one in plans]
+
+
+def _from_weights(one):
+    """The Run of the committed weights of a plan, or None: a trained run, or none that fits."""
+    if any((folder / "checkpoint.pt").exists() for folder in folders_of(one)):
+        return None
+    try:
+        card = weights.read_card(weights.FOLDER / f"{one.dataset}-{one.method}.safetensors")
+    except FileNotFoundError:
+        return None
+    fits = (card["settings"], card["seed"]) == (asdict(one.settings), one.seed)
+    return weights.load_weights(one.dataset, one.method, weights.FOLDER) if fits else None
 
 
 def evaluate_all(plans, jobs=None):
@@ -78,7 +103,7 @@ def current_hashes(profile, dataset):
     data, hashes = _datasets(plans), {}
     for one in plans:
         known = hashes.setdefault(one.dataset, set())
-        known.add(_hash(one, data[_data_of(one)], train.best_device()))
+        known.add(_hash(one, data[_data_of(one)], devices.best_device()))
     return hashes
 
 
@@ -103,7 +128,7 @@ def folders_of(one):
 
 def seconds_of(one):
     """A first guess at the training time of a plan, in seconds."""
-    device, settings = train.best_device().type, one.settings
+    device, settings = devices.best_device().type, one.settings
     base = plan.variant_of(one.dataset)
     pixels = settings.epochs * IMAGES.get(base, settings.train_size) * settings.canvas**2
     return pixels / 1e6 * PACE[device].get(settings.encoder, OTHER_NETS[device])
@@ -165,6 +190,11 @@ def _hash(one, dataset, device):
     return runs.hash_of(
         runs.configuration(dataset, runs.methods.get(one.method), one.settings, one.seed, device)
     )
+
+
+def is_finished(one, dataset):
+    """Whether the run of a plan on this training split is trained to its last epoch."""
+    return _epochs_done(one, dataset, devices.best_device()) == one.settings.epochs
 
 
 def _epochs_done(one, dataset, device):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from hmlc_core import distributed, files, train, views
+from hmlc_core import devices, distributed, files, views
 from hmlc_core.checks import require
 from hmlc_core.data import needs
 
@@ -147,7 +147,7 @@ def depends_on(settings, device):
         "timm": version("timm"),
         "torch": torch.__version__,
         "device": device.type,
-        "precision": str(train.precision(device)),
+        "precision": str(devices.precision(device)),
         "passing": _code_of(_features, views.to_float),
     }
 
@@ -243,7 +243,7 @@ def _features(net, look, images, augment, draws, device, bar):
 
 @torch.no_grad()
 def _pass(net, look, x, device):
-    with train.autocast(device):
+    with devices.autocast(device):
         found = net(_inputs(x, **look)).float()
     require(found.ndim == 2, f"the model gives {list(found.shape)}, not pooled features [N, F]")
     require((found.abs() < 65504).all(), "features are not finite or too large for float16")
