@@ -14,7 +14,7 @@ import torch
 from papermill.exceptions import PapermillExecutionError
 
 from hmlc_core import files
-from study import check, options, plan, results, work
+from study import check, options, plan, published, results, work, written
 
 # Seconds on two CPU cores with --profile cpu without training; and what a run adds to 03 and 04.
 SECONDS = {"01": 11, "02": 54, "03": 10, "04": 15, "05": 40, "06": 17, "07": 60}
@@ -31,6 +31,8 @@ class MissingData(Exception):
 def main(words=None):
     args = options.parse(words)
     args.profile = args.profile or ("gpu" if torch.cuda.is_available() else "cpu")
+    if args.publish and args.profile not in published.PROFILES:
+        sys.exit("--publish: choose --profile cpu")
     options.require_writable(files.WORK)
     reference = results.reference_path(args.profile)
     if args.check and not reference.exists():
@@ -43,7 +45,22 @@ def main(words=None):
     except KeyboardInterrupt:
         sys.exit(f"\nStopped. {GO_ON}")
     differs = check.check(args.profile, plans) if args.check else 0
+    if args.publish:
+        publish(args.profile, missing)
     sys.exit(1 if missing else differs)
+
+
+def publish(profile, missing):
+    """Write the outputs of a whole run into the committed notebooks, and RESULTS.md."""
+    if missing:
+        sys.exit("--publish: the run is not whole, so nothing is published")
+    try:
+        published.publish(profile)
+    except (OSError, ValueError, published.Local) as error:
+        sys.exit(f"--publish: {error}")
+    print(
+        f"Published: {len(options.NOTEBOOKS)} notebooks and {written.write().name}. Look at them."
+    )
 
 
 def run_all(args, plans):

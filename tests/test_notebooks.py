@@ -18,8 +18,9 @@ from IPython.display import DisplayHandle
 from PIL import Image
 from test_pretrained import LOOK, Net
 
-from hmlc_core import PRESETS, Settings, files, pretrained
-from study import own_data
+from hmlc_core import PRESETS, Settings, files
+from hmlc_core.data import pretrained
+from study import own_data, published
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PER_DATASET = ("03", "04")
@@ -44,10 +45,16 @@ def own_code(path):
 @each
 def test_notebooks_are_clean(path):
     code = cells_of(path)
-    assert not any(cell.outputs or cell.execution_count for cell in code)
     assert code[-1].source == "results.provenance()"
     first = nbformat.read(path, 4).cells[0]
     assert first.cell_type == "markdown" and first.source.startswith("# ")
+
+
+@each
+def test_outputs_are_of_the_sources_and_hold_nothing_of_a_machine(path):
+    notebook = nbformat.read(path, 4)
+    assert not published.faults(notebook)
+    assert path.stat().st_size < published.MOST_BYTES
 
 
 @each

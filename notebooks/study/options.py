@@ -52,6 +52,8 @@ def parser():
         "as there are cores, one thread each; on GPUs one each)")  # fmt: skip
     add("--fresh", action="store_true", help="first delete the runs and results of this job")
     add("--check", action="store_true", help="then compare the results with data/reference")
+    add("--publish", action="store_true", help="then write the outputs into notebooks/*.ipynb, and "
+        "RESULTS.md: for a commit")  # fmt: skip
     return made
 
 
@@ -70,7 +72,7 @@ def _at_least_one(text):
 
 def parse(words=None):
     """Options as a namespace: profile (None: by the machine), only and extras (lists), jobs (None:
-    by the machine), fresh, check. Stops with a message for wrong ones.
+    by the machine), fresh, check, publish. Stops with a message for wrong ones.
     """
     made = parser()
     chosen = made.parse_args(words)
@@ -85,6 +87,8 @@ def parse(words=None):
             f"unknown: {', '.join(unknown)}; notebooks are {', '.join(numbers())}, "
             f"extras are {', '.join(EXTRAS)}"
         )
+    if chosen.publish and (chosen.only or chosen.profile == "gpu"):
+        made.error("--publish is for a whole run with profile cpu or smoke, without --only")
     return chosen
 
 

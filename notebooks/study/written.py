@@ -153,7 +153,7 @@ def pictures(numbers):
     for dataset, name in (("cifar100", ""), (MNIST, f"_{MNIST}")):
         points = tables.budget_points(numbers, dataset)
         points = points[points.method.isin(SHOWN) | (dataset == "cifar100")]
-        if len(points):
+        if points.epochs.nunique() > 1:
             levels = figures.ordered_levels(points.level)
             shown[f"accuracy_against_epochs{name}"] = figures.accuracy_against_epochs(
                 points, levels
