@@ -14,7 +14,8 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from test_pretrained import LOOK, TINY, Net, pictures
 
-from hmlc_core import PRESETS, Settings, pretrain, pretrained
+from hmlc_core import PRESETS, Settings, pretrain
+from hmlc_core.data import pretrained
 from study import figures, induced, own_data, predictions, report_page
 
 NAME = "tf_efficientnet_lite0"

@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from tqdm import TqdmWarning
 
-from hmlc_core import METHODS, files, pretrain, pretrained
+from hmlc_core import METHODS, files, pretrain
+from hmlc_core.data import pretrained
 from hmlc_core.settings import PRESETS
 from hmlc_core.train import best_device
 from study import evaluation, figures, induced, results, work
