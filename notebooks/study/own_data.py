@@ -14,8 +14,8 @@ from tqdm import TqdmWarning
 
 from hmlc_core import METHODS, files, pretrain
 from hmlc_core.data import pretrained
+from hmlc_core.devices import best_device
 from hmlc_core.settings import PRESETS
-from hmlc_core.train import best_device
 from study import evaluation, figures, induced, results, work
 
 LEARNING_RATE = 1e-2  # of AdamW at LARGE_BATCH; at batches of 16 methods failed with it
