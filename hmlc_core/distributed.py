@@ -55,21 +55,15 @@ def require_same(number, what):
     numbers = [number] * processes()
     if processes() > 1:
         dist.all_gather_object(numbers, number)
-    require(
-        len(set(numbers)) == 1,
-        f"the processes differ in {what}: {numbers}. They must see the same files: put the data "
-        "folder (HMLC_ROOT) on a file system that all nodes share",
-    )
+    advice = "they must see the same files: put HMLC_ROOT on a file system that all nodes share"
+    require(len(set(numbers)) == 1, f"the processes differ in {what}: {numbers}; {advice}")
 
 
 def share(batch):
     """This process's part of a batch [B, ...]; B must be a multiple of the number of processes."""
     count = processes()
-    require(
-        len(batch) % count == 0,
-        f"a batch of {len(batch)} cannot be shared evenly by {count} processes: choose a batch "
-        f"size that is a multiple of {count}",
-    )
+    message = f"a batch of {len(batch)} cannot be shared evenly by {count} processes"
+    require(len(batch) % count == 0, f"{message}: choose a size that is a multiple of {count}")
     return batch.chunk(count)[rank()]
 
 

@@ -17,12 +17,6 @@ DATA = WORK / "data"
 FIGURES = WORK / "figures"
 
 
-def data_folders():
-    """Folders searched for data sets, in order: $HMLC_DATA (if set), then data/."""
-    user = os.environ.get("HMLC_DATA")
-    return ([Path(user).expanduser()] if user else []) + [DATA]
-
-
 @contextmanager
 def writing(path):
     """Yield a path beside `path`; rename it to `path` once the block ends without an error.
@@ -49,19 +43,6 @@ def writing(path):
     finally:
         with suppress(OSError):  # it is not there if all went well
             beside.unlink()
-
-
-def stamp(paths):
-    """Names, sizes and times of files, as a hash: another one once a file was replaced.
-
-    Also by one of the same size and age: st_ctime tells when it was put there.
-    """
-    digest = blake2b(digest_size=8)
-    for path in sorted(map(Path, paths)):
-        status = path.stat()
-        about = path.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        digest.update(f"{about}\n".encode())
-    return digest.hexdigest()
 
 
 def code_hash(*sources):

@@ -4,6 +4,7 @@ import dis
 import inspect
 import sys
 import textwrap
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
@@ -103,11 +104,9 @@ def _path(module):
 
 def _source(code):
     """Its text without comments; what was done step by step if there is no text of its own."""
-    try:
+    with suppress(Exception):  # tokenize, ast and inspect each have their own
         if code.co_name != "<lambda>":
             return plain_code(textwrap.dedent(inspect.getsource(code)))
-    except Exception:  # tokenize, ast and inspect each have their own
-        pass
     return code
 
 

@@ -4,6 +4,9 @@ Everywhere: embeddings [B, D], or [B, V, D] for V views of each sample, made uni
 float32 at least. Labels [B] for one level, [B, L] for all, coarse to fine: integers in a tensor, an
 array or a list; -1 = unknown, neither anchor nor contrast at that level. A batch without a positive
 pair gives 0, with a gradient of zeros, and one warning; with strict=True it is a ValueError.
+
+Small helpers stand behind the losses: samples (checks; each view becomes a sample of its own, x
+[N, D]), unit (vectors of length 1), similarities, not_itself, only, total (of the levels' terms).
 """
 
 import math
@@ -102,10 +105,10 @@ def masked_hierarchical_loss(
     """
     x, y = samples(embeddings, labels, temperature, positives)
     shape = [y.shape[1], *embeddings.shape]
-    fit = list(masks.shape) in (shape, [1, *shape[1:]])
-    require(fit, f"masks must be {shape}, not {list(masks.shape)}")
-    masked = (x * masks.flatten(1, -2)).contiguous()
-    y = torch.where(seen(masked), y.T, -1)
+    fits = list(masks.shape) in (shape, [1, *shape[1:]])
+    require(fits, f"masks must be {shape}, not {list(masks.shape)}")
+    masked = (x * masks.flatten(1, -2)).contiguous()  # [L, N, D]
+    y = torch.where(seen(masked), y.T, -1)  # [L, N]
     anchors = anchor_losses(unit(masked), y, temperature, _of_views(positives, len(x)))
     return total(anchors.mean(), anchors.has_positive, reduction, strict, level_weights)
 
@@ -136,7 +139,7 @@ def hmce_loss(embeddings, labels, temperature=0.1, variant="paper", reduction="s
 
 
 def _hmce_paper(z, y, temperature, views):
-    """Terms and has_positive [N] of each level, fine to coarse."""
+    """Terms and has_positive [N] of each level, fine to coarse; unit vectors z [N, D], y [N, L]."""
     similarity, levels = similarities(z, z, temperature), y.shape[1]
     terms, has_positive, bound = [], [], z.new_zeros(())
     for distance, label in enumerate(reversed(y.T)):
@@ -149,7 +152,7 @@ def _hmce_paper(z, y, temperature, views):
 
 
 def _hmce_released(z, y, temperature, views):
-    """Terms and has_positive [N] of each level but the id's, fine to coarse."""
+    """Terms and has_positive [N] of each level but the id's, fine to coarse; z [N, D], y [N, L]."""
     labels, levels = y[::views], y.shape[1]
     require(levels > 1, "variant='released' needs an image id as last column of labels, so two")
     index = torch.arange(len(labels), device=y.device)
@@ -242,14 +245,13 @@ def as_labels(labels, embeddings, positives=None, levels=True):
         array = np.array(labels)
         require(array.dtype.kind in "iub", f"labels must be integers, not {array.dtype}")
         labels = torch.from_numpy(array.astype(np.int64))
-    require(
-        labels.ndim == 1 + levels and len(labels) == n and not labels.is_floating_point(),
-        f"labels must be integers {f'[{n}, L], one column per level,' if levels else [n]} for "
-        f"embeddings {list(embeddings.shape)}, not {labels.dtype} {list(labels.shape)}",
-    )
+    fits = labels.ndim == 1 + levels and len(labels) == n and not labels.is_floating_point()
+    wanted = f"integers [{n}, L], one column per level," if levels else f"integers [{n}]"
+    given = f"for embeddings {list(embeddings.shape)}, not {labels.dtype} {list(labels.shape)}"
+    require(fits, f"labels must be {wanted} {given}")
     shape = [*labels.shape[1:], n, n]
-    given = None if positives is None else (positives.dtype, list(positives.shape))
-    require(given in (None, (torch.bool, shape)), f"positives must be bool {shape}")
+    kind = None if positives is None else (positives.dtype, list(positives.shape))
+    require(kind in (None, (torch.bool, shape)), f"positives must be bool {shape}")
     return labels.to(embeddings.device, torch.long)
 
 

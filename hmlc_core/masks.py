@@ -2,7 +2,7 @@
 
 Every mask maker takes embeddings [B, D] and the number of levels, and returns masks [levels, B, D].
 The paper's two are `gmm_masks` (G-HMLC, hard) and `AttentionMasks` (A-HMLC, soft); the others are
-controls.
+controls. Hard masks are made by `partition`, at the end, of the level of each coordinate.
 """
 
 import torch

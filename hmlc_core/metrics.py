@@ -40,16 +40,12 @@ def _known(values, labels):
     return values[known], labels[known]
 
 
-def standardise(train, *others):
-    """Features [., F] scaled to zero mean and unit variance over the training set."""
-    mean, scale = train.mean(0), train.std(0).clamp(min=1e-6)
-    return [(x - mean) / scale for x in (train, *others)]
-
-
 def linear_logits(train, train_labels, test, classes):
-    """Logits [M, classes] of test features [M, F] by fit_linear on the training features [N, F]."""
-    train, test = standardise(train, test)
-    return F.linear(test, *fit_linear(train, train_labels, classes))
+    """Logits [M, classes] of test features [M, F] by fit_linear on the training features [N, F];
+    both are scaled to zero mean and unit variance over the training set."""
+    mean, scale = train.mean(0), train.std(0).clamp(min=1e-6)
+    weight, bias = fit_linear((train - mean) / scale, train_labels, classes)
+    return F.linear((test - mean) / scale, weight, bias)
 
 
 def knn_predictions(train, train_labels, test, classes, neighbours=20, temperature=0.07):
@@ -133,12 +129,6 @@ def accuracy(predictions, labels):
     """Share of the known labels [N] (not -1) that are predicted right; NaN if none is known."""
     known = labels >= 0
     return float((predictions[known] == labels[known]).double().mean())
-
-
-def class_accuracies(predictions, labels):
-    """Accuracy of each class that occurs in labels [N], in order, -1 left out."""
-    classes = labels[labels >= 0].unique()
-    return [accuracy(predictions[labels == k], labels[labels == k]) for k in classes]
 
 
 def top_down(logits, paths):

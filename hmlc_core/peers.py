@@ -118,8 +118,7 @@ def _lorentz_point(tangent):
 
 
 def _require_classes(y, prototypes):
-    sizes = [len(nodes) for nodes in prototypes]
-    levels = y.shape[1]
+    sizes, levels = [len(nodes) for nodes in prototypes], y.shape[1]
     require(len(sizes) == levels, f"prototypes must be of {levels} levels, not {len(sizes)}")
     for label, size in zip(y.T, sizes):
         require((label < size).all(), f"a label is beyond the {size} prototypes of its level")

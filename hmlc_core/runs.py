@@ -4,6 +4,7 @@ import copy
 import ctypes
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -14,6 +15,7 @@ import torchvision
 from tqdm import tqdm
 
 from hmlc_core import devices, distributed, files, methods, metrics, models, train, views
+from hmlc_core.checks import require
 from hmlc_core.data import pretrained
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.data.load import kind_of, load_dataset
@@ -72,10 +74,8 @@ class Run:
         """
         path = train.snapshot_path(self.folder, epoch)
         if not path.exists():
-            raise FileNotFoundError(
-                f"no {path.name} in {self.folder}: train with pretrain(..., snapshots=True, "
-                "folder=...) into a new folder"
-            )
+            advice = "train with pretrain(..., snapshots=True, folder=...) into a new folder"
+            raise FileNotFoundError(f"no {path.name} in {self.folder}: {advice}")
         model = copy.deepcopy(self.model)
         history = train.restore(path, {"model": model})
         folder = self.folder / f"epoch-{epoch}"
@@ -124,12 +124,9 @@ class Run:
 
 
 def _require_same_data(own, other, split):
-    shapes = own.images.shape[1:], other.images.shape[1:]
-    if shapes[0] != shapes[1] or (own.class_names, own.source) != (other.class_names, other.source):
-        raise ValueError(
-            f"the run was not trained on load_dataset({own.name!r}): give its {split} set as a "
-            "HierarchicalDataset instead of a name"
-        )
+    of_own, of_other = ((x.images.shape[1:], x.class_names, x.source) for x in (own, other))
+    advice = f"give its {split} set as a HierarchicalDataset instead of a name"
+    require(of_own == of_other, f"the run was not trained on load_dataset({own.name!r}): {advice}")
 
 
 @torch.no_grad()
@@ -265,12 +262,10 @@ def _write_config(config, place, prefix):
 def keep_freed_memory():
     """Stop glibc from handing large tensors back to the kernel at every step and paying for each
     page again: about twice the speed on a CPU."""
-    try:
+    with suppress(OSError, AttributeError):  # another C library, which does not do so
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-4, 0)  # M_MMAP_MAX
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-    except (OSError, AttributeError):  # another C library, which does not do so
-        pass
 
 
 def _check_trainable(dataset):

@@ -62,6 +62,7 @@ _GPU = replace(
 )  # fmt: skip
 _PHOTOS = dict(encoder="small_resnet", augmentation="crop_flip_jitter")
 _CIFAR = dict(_PHOTOS, canvas=32, train_size=50000, test_size=10000, batch_size=512)
+_FEW = dict(train_size=2000, test_size=500, batch_size=128)
 _MODELNET = dict(_PHOTOS, canvas=48, batch_size=256)
 _SUPCON = dict(optimizer="sgd", learning_rate=0.5)  # SupCon's recipe, and HMCE's
 _RESNET50 = dict(encoder="resnet50_cifar", epochs=1000, batch_size=1024)
@@ -76,9 +77,7 @@ PRESETS = {
         "hierarchical_mnist": replace(_SMOKE, fresh=True),
         # 100 classes of about 20
         "hierarchical_mnist_path": replace(_SMOKE, fresh=True, train_size=2000),
-        "cifar100": replace(
-            _SMOKE, **_CIFAR | dict(train_size=2000, test_size=500, batch_size=128)
-        ),
+        "cifar100": replace(_SMOKE, **_CIFAR | _FEW),
         "modelnet": replace(_SMOKE, **_MODELNET | dict(canvas=32, batch_size=32)),
         "grocery": replace(_SMOKE, **_PHOTOS, canvas=32),
     },

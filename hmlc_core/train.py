@@ -42,16 +42,16 @@ def train(model, source, settings, seed, device, path, level_names, bar, snapsho
         source.begin(seed, epoch)
         generator = torch.Generator(device).manual_seed(seed * 100_003 + epoch)  # no state to keep
         order = torch.randperm(len(source), device=device, generator=generator)
-        model.train()
+        model.train()  # [:steps]: what fills no batch is left out of this epoch
         for batch in order.split(settings.batch_size)[:steps]:
             look = device.type == "cpu" or len(terms) % CHECK_EVERY == 0
             views = source.views(distributed.share(batch), generator)
-            with checks.values(look):
+            with checks.values(look):  # state: model, optimizer, schedule, scaler
                 terms.append(step(forward, views, source.labels[batch], device, **state))
             if look:
                 _require_finite(terms[-1], where)
             bar.update()
-        _require_finite(terms[-1], where)
+        _require_finite(terms[-1], where)  # the last one always, before it is saved
         seconds = time.perf_counter() - start
         history.append(_record(epoch, seconds, device, torch.stack(terms), level_names, model))
         bar.set_postfix(loss=f"{history[-1]['loss']:.2f}")

@@ -59,10 +59,8 @@ def read_card(path):
         with safe_open(path, "pt") as stored:
             return json.loads((stored.metadata() or {})["card"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} is no whole weight file of this project ({type(error).__name__}: {error}): "
-            "get it again"
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is no whole weight file ({reason}): get it again") from error
 
 
 def load_weights(dataset, method, folder=FOLDER, device=None):
@@ -82,15 +80,13 @@ def load_weights(dataset, method, folder=FOLDER, device=None):
     path = _path(folder, dataset, method)
     card = read_card(path)
     device = torch.device(device) if device else devices.best_device()
-    settings = Settings(**card["settings"])
+    settings, seed = Settings(**card["settings"]), card["seed"]
     data = load_dataset(dataset, settings, "train")
-    model = runs.new_model(data, methods.get(method), settings, card["seed"], device)
+    model = runs.new_model(data, methods.get(method), settings, seed, device)
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} does not fit its card: {error}") from error
     place = files.DATA / "runs" / f"weights-{path.stem}-{card['config_hash']}"
-    return runs.Run(
-        data, method, settings, card["seed"], model.eval(), card["history"], place,
-        card["config_hash"], device, method,
-    )  # fmt: skip
+    parts = (data, method, settings, seed, model.eval(), card["history"], place)
+    return runs.Run(*parts, card["config_hash"], device, method)

@@ -8,7 +8,7 @@ import matplotlib
 import pytest
 import torch
 
-from hmlc_core import files
+from hmlc_core import data, files
 from study import results
 
 
@@ -152,18 +152,18 @@ def files_like(folder):
 
 def test_a_stamp_changes_once_a_file_is_replaced(tmp_path):
     path = say(tmp_path, "one", "a.gz")
-    first = files.stamp([path])
-    assert files.stamp([str(path)]) == first and len(first) == 16
+    first = data.stamp([path])
+    assert data.stamp([str(path)]) == first and len(first) == 16
     path.write_text("longer")
-    longer = files.stamp([path])
+    longer = data.stamp([path])
     os.utime(path, ns=(10**18, 10**18))
-    touched = files.stamp([path])
+    touched = data.stamp([path])
     assert len({first, longer, touched}) == 3
     other = say(tmp_path, "two", "b.gz")
-    assert files.stamp([path, other]) == files.stamp([other, path]) != touched
+    assert data.stamp([path, other]) == data.stamp([other, path]) != touched
     other.rename(tmp_path / "c.gz")
-    assert files.stamp([path, tmp_path / "c.gz"]) != files.stamp([path])
-    assert files.stamp([]) == files.stamp([])
+    assert data.stamp([path, tmp_path / "c.gz"]) != data.stamp([path])
+    assert data.stamp([]) == data.stamp([])
 
 
 # ------------------------------------------------------------ where things lie
@@ -214,18 +214,18 @@ def test_outside_git_the_commit_is_unknown(tmp_path, monkeypatch):
 
 
 def test_data_folders_are_searched_in_order(monkeypatch, tmp_path):
-    assert files.data_folders() == [files.DATA]
+    assert data.data_folders() == [files.DATA]
     monkeypatch.setenv("HMLC_DATA", str(tmp_path))
-    assert files.data_folders() == [tmp_path, files.DATA]
+    assert data.data_folders() == [tmp_path, files.DATA]
     monkeypatch.setenv("HMLC_DATA", "~/pictures")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert files.data_folders()[0] == tmp_path / "pictures"
+    assert data.data_folders()[0] == tmp_path / "pictures"
 
 
 ELSEWHERE = """
 import sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/notebooks"]
-from hmlc_core import files
+from hmlc_core import data, files
 from study import figures
 import matplotlib.pyplot as plt
 told = files.WORK, files.DATA, files.FIGURES, files.CODE, files.commit()

@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from hmlc_core import metrics
-from study import predictions
+from study import evaluation, predictions
 
 
 def clusters(n=300, classes=3, dim=5, noise=1.0, seed=0):
@@ -210,7 +210,9 @@ def test_full_path_accuracy_is_bounded_by_the_leaf():
 
 
 def test_class_accuracies_by_hand():
-    found = metrics.class_accuracies(torch.tensor([0, 1, 1, 1, 5]), torch.tensor([0, 0, 1, 1, -1]))
+    found = evaluation.class_accuracies(
+        torch.tensor([0, 1, 1, 1, 5]), torch.tensor([0, 0, 1, 1, -1])
+    )
     assert found == [0.5, 1.0]
 
 

@@ -14,7 +14,7 @@ import pytest
 import trimesh
 
 from hmlc_core import HierarchicalDataset, files, load_dataset, preset
-from hmlc_core.data import cifar100, downloads, meshes, modelnet
+from hmlc_core.data import cifar100, downloads, meshes, modelnet, stamp
 
 BROKEN = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n"
 REAL = Path(os.environ.get("HMLC_DATA", "/nowhere"))
@@ -401,9 +401,9 @@ def test_every_file_of_the_archive_counts(folder, name):
     (folder / cifar100.FOLDER).mkdir()
     path = folder / cifar100.FOLDER / name
     path.write_bytes(b"one")
-    before = files.stamp(cifar100.stored_files())
+    before = stamp(cifar100.stored_files())
     of_the_same_age(path, b"two")
-    assert files.stamp(cifar100.stored_files()) != before
+    assert stamp(cifar100.stored_files()) != before
 
 
 def test_another_cifar_than_the_published_is_refused_and_kept(folder, monkeypatch):

@@ -101,5 +101,6 @@ def lines_of_code(path):
 
 
 def test_the_core_fits_an_evening():
-    assert sum(map(lines_of_code, CORE.values())) <= 1900
-    assert all(len(path.read_text().splitlines()) <= 350 for path in CORE.values())
+    assert sum(map(lines_of_code, CORE.values())) <= 1500
+    for path in (ROOT / "hmlc_core").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 350, path.name

@@ -1,10 +1,15 @@
 """Data sets and readers; they know no method."""
 
+import os
 import sys
 from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
 
 from joblib import Parallel, delayed
 from tqdm import tqdm
+
+from hmlc_core import files
 
 
 def each(work, items, title, threads=False):
@@ -29,3 +34,22 @@ def needs(extra):
             f"{error.name} is not installed; it comes with pip install '.[{extra}]'",
             name=error.name,
         ) from error
+
+
+def data_folders():
+    """Folders searched for data sets, in order: $HMLC_DATA (if set), then data/."""
+    user = os.environ.get("HMLC_DATA")
+    return ([Path(user).expanduser()] if user else []) + [files.DATA]
+
+
+def stamp(paths):
+    """Names, sizes and times of files, as a hash: another one once a file was replaced.
+
+    Also by one of the same size and age: st_ctime tells when it was put there.
+    """
+    digest = blake2b(digest_size=8)
+    for path in sorted(map(Path, paths)):
+        status = path.stat()
+        about = path.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        digest.update(f"{about}\n".encode())
+    return digest.hexdigest()

@@ -5,7 +5,7 @@ import tarfile
 import numpy as np
 
 from hmlc_core import files
-from hmlc_core.data import downloads
+from hmlc_core.data import data_folders, downloads
 from hmlc_core.data.dataset import HierarchicalDataset
 
 ARCHIVE = "cifar-100-python.tar.gz"
@@ -47,7 +47,7 @@ NAMES += tuple(f"{FOLDER}/{part}" for part in ("train", "test", "meta"))
 
 def stored_files(settings=None):
     """The files that a user or a download has put there."""
-    places = [folder / name for folder in files.data_folders() for name in NAMES]
+    places = [folder / name for folder in data_folders() for name in NAMES]
     return [path for path in places if path.exists()]
 
 
@@ -56,7 +56,7 @@ def read(part):
 
     In each folder that is searched, cifar100-train.npz or cifar100-test.npz go before the archive.
     """
-    for folder in files.data_folders():
+    for folder in data_folders():
         path = folder / f"cifar100-{part}.npz"
         if path.exists():
             data = HierarchicalDataset.load(path)
@@ -81,7 +81,7 @@ def download(part):
     """
     from torchvision.datasets import CIFAR100
 
-    folder = next(filter(_has_archive, files.data_folders()), files.DATA)
+    folder = next(filter(_has_archive, data_folders()), files.DATA)
     if not _has_archive(folder):
         downloads.fetch(ARCHIVE, URLS, SHA256)
     packed = (folder / ARCHIVE).exists()

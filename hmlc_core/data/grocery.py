@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from hmlc_core import files
-from hmlc_core.data import downloads, each
+from hmlc_core.data import data_folders, downloads, each
 from hmlc_core.data.dataset import HierarchicalDataset, encode
 from hmlc_core.data.images import read_image
 
@@ -53,14 +53,14 @@ def load(settings, split):
 
 def _found():
     """The folder with train.txt, val.txt, test.txt and classes.csv, or None."""
-    places = [folder / NAME / "dataset" for folder in files.data_folders()]
+    places = [folder / NAME / "dataset" for folder in data_folders()]
     return next((place for place in places if place.is_dir()), None)
 
 
 def _downloaded():
     """The folder of the fixed commit, downloaded, unpacked and checked."""
     folder = files.DATA / NAME
-    print(f"{NAME} is in none of {list(map(str, files.data_folders()))}: 130 MB from {URL}")
+    print(f"{NAME} is in none of {list(map(str, data_folders()))}: 130 MB from {URL}")
     archive = downloads.fetch(f"{NAME}.zip", [URL], None)
     unpacked = downloads.unpack(archive, folder.with_name(f"{NAME}-{COMMIT}"))
     if _digest(_hashes(unpacked / "dataset")) != DIGEST:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hmlc_core import files
-from hmlc_core.data import cifar100, grocery, mnist, needs
+from hmlc_core.data import cifar100, grocery, mnist, needs, stamp
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.settings import preset
 
@@ -201,5 +201,5 @@ def _cache_key(name, settings, split):
     here = Path(__file__).parent
     code = files.code_hash(*(here / f"{part}.py" for part in CODE))
     data = {key: value for key, value in settings.of_data().items() if key != "fresh"}
-    parts = [name, split, data, code, files.stamp(DATASETS[name].files(settings))]
+    parts = [name, split, data, code, stamp(DATASETS[name].files(settings))]
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=6).hexdigest()

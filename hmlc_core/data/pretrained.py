@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from hmlc_core import devices, distributed, files, views
 from hmlc_core.checks import require
-from hmlc_core.data import needs
+from hmlc_core.data import data_folders, needs, stamp
 
 CHUNK = 16  # pictures in one pass of the net: on a CPU a third faster than with 64
 SAVE_EVERY = 256  # pictures in one file of an unfinished pass
@@ -267,10 +267,10 @@ def build(name):
     Raises:
         ImportError, ValueError, FileNotFoundError: see `features`.
     """
-    places = [folder / "weights" / f"{name}.safetensors" for folder in files.data_folders()]
+    places = [folder / "weights" / f"{name}.safetensors" for folder in data_folders()]
     file = next((place for place in places if place.exists()), None)
     with torch.random.fork_rng():  # timm draws weights before it reads them
-        return _build(name, file, file and files.stamp([file]))
+        return _build(name, file, file and stamp([file]))
 
 
 @lru_cache(1)

@@ -67,7 +67,13 @@ def hierarchical_evaluation(run, split, logits):
 
 
 def _worst_class(predictions, labels):
-    return min(metrics.class_accuracies(predictions, labels))
+    return min(class_accuracies(predictions, labels))
+
+
+def class_accuracies(predictions, labels):
+    """Accuracy of each class that occurs in labels [N], in order, -1 left out."""
+    classes = labels[labels >= 0].unique()
+    return [metrics.accuracy(predictions[labels == k], labels[labels == k]) for k in classes]
 
 
 def known_paths(train):
