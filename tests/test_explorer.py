@@ -11,10 +11,13 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from study import explorer, figures
+import write_explorer
+from hmlc_core import files, pretrain
+from study import explorer, figures, plan
 
 
 @pytest.fixture
@@ -198,3 +201,34 @@ def test_other_methods_are_refused(parts):
     del vectors["split"]
     with pytest.raises(ValueError, match="of the same methods"):
         explorer.page(data, points, vectors, masks)
+
+
+def test_script_writes_the_page_of_finished_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(write_explorer, "PICTURES", 60)
+    monkeypatch.setattr(write_explorer, "SHOWN", ("hmce_released", "split", "g_hmlc"))
+    for method in ("hmce_released", "g_hmlc"):
+        settings = plan.usual_settings("smoke", plan.MNIST, method)
+        pretrain(plan.MNIST, method, settings, 1, progress=False)
+    out = tmp_path / "docs" / "explorer.html"
+    write_explorer.main(["--profile", "smoke", "--seed", "1", "--out", str(out)])
+    said = capsys.readouterr().out
+    assert (
+        "split is left out" in said and "hierarchical_mnist split --profile smoke --seed 1" in said
+    )
+    text = out.read_text(encoding="utf-8")
+    assert "<h1>Hierarchical MNIST: 60 test pictures, seed 1, 1 epoch of training</h1>" in text
+    assert out.stat().st_size < 5e6 and str(tmp_path) not in text
+    page = stored(text)
+    assert [m["name"] for m in page["methods"]] == ["HMCE (released)", "G-HMLC"]
+    assert [m["masks"] is None for m in page["methods"]] == [True, False]
+    assert len(page["labels"]) == 60
+
+
+def test_script_takes_no_run_that_is_not_finished(monkeypatch, capsys):
+    settings = plan.usual_settings("smoke")
+    run = pretrain(plan.MNIST, "split", settings, progress=False)
+    checkpoint = torch.load(run.folder / "checkpoint.pt", weights_only=True)
+    torch.save(checkpoint | {"history": []}, run.folder / "checkpoint.pt")
+    with pytest.raises(SystemExit, match="no run is finished"):
+        write_explorer.main(["--profile", "smoke"])
+    assert len(list((files.DATA / "runs").iterdir())) == 1  # and starts none
