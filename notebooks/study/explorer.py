@@ -1,59 +1,108 @@
-"""Maps of embeddings to click on: the chosen sample's picture, labels and masks, by method."""
+"""The explorer: one page on which a click shows what the levels of several methods know."""
 
 import base64
 import html
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from study import figures
+from hmlc_core.checks import require
+from study import figures, maps
 
-THUMB = 48  # side in pixels of a stored picture
+SIDES = (96, 64, 48, 32)  # of a stored picture, in pixels; the first whose sheet fits is taken
+MOST = 2_000_000  # bytes of the sheet of pictures, so that the page stays under 5 MB
+NEIGHBOURS = 6
+
+ABOUT = {  # what stands under a method's name
+    "hmce_paper": "No division: all numbers serve every level.",
+    "hmce_released": "No division: all numbers serve every level.",
+    "shared": "No division: all numbers serve every level.",
+    "split": "A fixed division, the same for every picture.",
+    "g_hmlc": "Divided anew for each picture, by the size of its numbers.",
+    "a_hmlc": "A learned, soft division for each picture.",
+}
 
 
-def page(dataset, maps, masks):
+def parts(runs, dataset):
+    """Maps, embeddings and masks of runs, as page takes them.
+
+    Args:
+        runs: {method: runs.Run}.
+        dataset: HierarchicalDataset of the n samples to show.
+    """
+    masks = {method: run.level_masks(dataset) for method, run in runs.items()}
+    return (
+        {method: maps.map_of(run, dataset) for method, run in runs.items()},
+        {method: run.embeddings(dataset).numpy() for method, run in runs.items()},
+        {method: values.numpy() for method, values in masks.items() if values is not None},
+    )
+
+
+def page(dataset, points, vectors, masks, title="Explorer"):
     """One HTML page with all in it: works without a kernel, a network or an extension.
 
     Args:
         dataset: HierarchicalDataset of the n samples shown (a thousand make a page of some MB).
-        maps: {method: float [n, 2]}.
+        points: maps, {method: float [n, 2]}.
+        vectors: embeddings, {method: float [n, D]}, of the same methods.
         masks: {method: [L, n, D]}, of methods that have masks.
+        title: what stands on top, plain text.
 
     Raises:
-        ValueError: if a map has another number of points, or masks another number of samples.
+        ValueError: if they are not of the same methods, n samples and L levels.
     """
-    _check(dataset, maps, masks)
+    _check(dataset, points, vectors, masks)
+    methods = [_method(m, dataset, points[m], vectors[m], masks.get(m)) for m in points]
+    text = json.dumps(_shown(dataset) | {"methods": methods})
+    words = {"title": html.escape(title)}
+    words["data"] = text.replace("<", "\\u003c")  # no class name can end the script
+    template = Path(__file__).with_name("explorer.html").read_text()
+    return re.sub(r"\$(title|data)\b", lambda found: words[found[1]], template)
+
+
+def _check(dataset, points, vectors, masks):
+    n, levels = len(dataset), len(dataset.level_names)
+    fits = set(masks) <= set(points) == set(vectors)
+    require(fits, "maps and embeddings must be of the same methods, masks of some of these")
+    for method, values in points.items():
+        dim = vectors[method].shape[-1]
+        _require_shape(f"the map of {method}", values, (n, 2))
+        _require_shape(f"the embeddings of {method}", vectors[method], (n, dim))
+        if method in masks:
+            _require_shape(f"the masks of {method}", masks[method], (levels, n, dim))
+
+
+def _require_shape(name, values, shape):
+    wanted, found = list(shape), list(values.shape)
+    require(wanted == found, f"{name} must be {wanted}, not {found}")
+
+
+def _shown(dataset):
+    """What the page knows of the samples."""
     columns = int(np.ceil(np.sqrt(len(dataset))))
-    methods = [_method(method, points, masks.get(method)) for method, points in maps.items()]
-    data = {
+    everyone = _others(len(dataset))
+    return {
         "labels": dataset.labels.tolist(),
         "level_names": dataset.level_names,
         "class_names": dataset.class_names,
         "colours": [_colours(count) for count in dataset.class_counts],
+        "chance": [agreement(column, everyone) for column in dataset.labels.T],
         "columns": columns,
         "sheet": _sheet(dataset.images, columns),
-        "methods": methods,
     }
-    text = json.dumps(data).replace("<", "\\u003c")  # no class name can end the script
-    return Path(__file__).with_name("explorer.html").read_text().replace("$data", text, 1)
 
 
-def _check(dataset, maps, masks):
-    n = len(dataset)
-    for method, points in maps.items():
-        if points.shape != (n, 2):
-            raise ValueError(f"the map of {method} must be [{n}, 2], not {list(points.shape)}")
-    for method, values in masks.items():
-        if values.shape[:2] != (len(dataset.level_names), n):
-            wanted = f"[{len(dataset.level_names)}, {n}, D]"
-            raise ValueError(f"masks of {method} must be {wanted}, not {list(values.shape)}")
+def _others(n):
+    """[n, n - 1]: all samples but the row's own."""
+    return (np.arange(n)[:, None] + np.arange(1, n)) % n
 
 
-def frame(text, height=640):
+def frame(text, height=900):
     """The page as a frame for IPython.display.HTML; it grows to what it shows."""
     source = f'srcdoc="{html.escape(text)}"'
     style = f'width="100%" height="{height}" style="border: none"'
@@ -64,12 +113,55 @@ def _colours(count):
     return [to_hex(colour) for colour in figures.class_colours(count)[:count]]
 
 
-def _method(method, points, masks):
-    """What the page knows of a method: its name, its map in 0..1, and its masks as bytes."""
-    entry = {"name": figures.method_name(method), "points": _unit(points).round(4).tolist()}
-    if masks is None:
-        return entry | {"masks": None}
-    return entry | {"masks": _text(_bytes(masks)), "dim": masks.shape[2]}
+def _method(method, dataset, points, vectors, masks):
+    """What the page knows of a method: its name, its map in 0..1, the neighbours of each sample at
+    each level, the share of them that is of its class, and its masks as bytes."""
+    near = neighbours(vectors, masks, len(dataset.level_names))
+    return {
+        "name": figures.method_name(method),
+        "about": ABOUT.get(method, ""),
+        "points": _unit(points).round(4).tolist(),
+        "neighbours": near.tolist(),
+        "shares": [agreement(column, found) for column, found in zip(dataset.labels.T, near)],
+        "dim": vectors.shape[1],
+        "masks": None if masks is None else _text(_bytes(masks)),
+    }
+
+
+def neighbours(vectors, masks, levels, count=NEIGHBOURS):
+    """The samples most like each one at each level, nearest first: int [levels, n, <= count].
+
+    By the cosine of what the level's mask leaves of the embeddings; without masks, of all. A sample
+    of which a mask leaves nothing is equally far from all.
+
+    Args:
+        vectors: [n, D].
+        masks: [levels, n, D], or None.
+    """
+    masks = np.ones((levels, 1, 1)) if masks is None else np.asarray(masks, np.float64)
+    return np.stack([_nearest(part, count) for part in np.asarray(vectors, np.float64) * masks])
+
+
+def _nearest(vectors, count):
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -np.inf)
+    return np.argsort(-cosine, axis=1, kind="stable")[:, : min(count, len(vectors) - 1)]
+
+
+def agreement(labels, near):
+    """Share of neighbours that are of their sample's class, where both classes are known.
+
+    Args:
+        labels: [n], -1 = unknown.
+        near: int [n, K].
+
+    Returns:
+        A number in 0..1, None if nothing is known.
+    """
+    own, other = labels[:, None], labels[near]
+    known = (own >= 0) & (other >= 0)
+    return round(float((own == other)[known].mean()), 4) if known.any() else None
 
 
 def _unit(points):
@@ -86,15 +178,25 @@ def _bytes(masks):
 
 
 def _sheet(images, columns):
-    """All pictures in one PNG, row by row, as base64 text."""
+    """All pictures in one PNG of at most MOST bytes, or of the smallest side, as base64 text."""
+    sides = [side for side in SIDES if side <= max(images.shape[1:3])] or SIDES[-1:]
+    for side in sides:
+        png = _png(images, columns, side)
+        if len(png) <= MOST:
+            break
+    return _text(png)
+
+
+def _png(images, columns, side):
+    """Pictures in rows of `columns`, each side x side pixels."""
     rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * THUMB, rows * THUMB))
+    sheet = Image.new("L" if images.shape[3] == 1 else "RGB", (columns * side, rows * side))
     for i, image in enumerate(images):
-        picture = Image.fromarray(image.squeeze()).resize((THUMB, THUMB))
-        sheet.paste(picture, (i % columns * THUMB, i // columns * THUMB))
+        picture = Image.fromarray(image.squeeze()).resize((side, side))
+        sheet.paste(picture, (i % columns * side, i // columns * side))
     stream = io.BytesIO()
     sheet.save(stream, "png", optimize=True)
-    return _text(stream.getvalue())
+    return stream.getvalue()
 
 
 def _text(data):
