@@ -1,4 +1,4 @@
-"""Write RESULTS.md and its pictures from the committed reference."""
+"""Write README.md, RESULTS.md, docs/what_we_learned.md and their pictures from the reference."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from study import written
 
 if __name__ == "__main__":
-    print(f"wrote {written.write()}")
+    print("wrote", *written.write())

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 import scipy
 from conftest import ROOT
 from test_run_all import copy_project, run_all
@@ -80,9 +81,9 @@ def test_numbers_in_the_text_are_those_of_the_reference():
     assert len(numbers) > 10 and not said - known_numbers()
 
 
-def test_readme_examples_run_and_its_pictures_are_there():
-    text = (ROOT / "README.md").read_text()
-    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_examples_run(page):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+    assert blocks
+    for block in blocks:
         exec(block, {"__name__": "__main__"})
-    for link in re.findall(r"\]\(([^)h#][^)]*)\)", text):
-        assert (ROOT / link.partition("#")[0]).exists(), link

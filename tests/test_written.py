@@ -14,7 +14,7 @@ from study.plan import MNIST
 
 MOST_WORDS = 3000
 SUMMARY = "## What came out"
-TEMPLATE = written.TEMPLATE.read_text()
+TEMPLATE = (written.TEMPLATES / "RESULTS.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -57,26 +57,55 @@ def holds(text):
 # ------------------------------------------------------------ the committed page
 
 
-def test_results_are_what_the_template_gives_from_the_reference(committed, in_place):
-    text = written.render(committed, TEMPLATE)
-    assert (ROOT / "RESULTS.md").read_text() == text, "run python notebooks/write_results.py"
-    holds(text)
+def test_pages_are_what_the_templates_give_from_the_reference(committed, in_place):
+    for path, text in written.rendered(committed).items():
+        assert path.read_text() == text, "run python notebooks/write_results.py"
+    holds((ROOT / "RESULTS.md").read_text())
 
 
-def test_every_link_of_the_results_leads_somewhere():
-    text = (ROOT / "RESULTS.md").read_text()
-    links = re.findall(r"\]\(([^)]+)\)", text)
-    anchors = {re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
-               for line in text.splitlines() if line.startswith("#")}  # fmt: skip
-    assert len([link for link in links if link.endswith(".png")]) >= 3
+def test_readme_is_one_screen():
+    text = (ROOT / "README.md").read_text()
+    assert len(words_of(text)) <= 1100 and text.count("±") <= 40
+    assert len(words_of(text.split("![")[0])) <= 110  # before the first picture
+    assert all(len(block.splitlines()) <= 12 for block in tables_of(text))
+
+
+def test_the_table_at_a_glance_has_the_means_of_the_rows():
+    made = rows("cifar100", "split", "superclass", "linear_accuracy", [0.5, 0.7])
+    made += rows("cifar100", "split", "class", "linear_accuracy", [0.25, 0.35])
+    table = tables.at_a_glance(numbers_of(made)).set_index("method")
+    assert table.columns.tolist() == ["CIFAR-100: superclass, class (2 seeds)"]
+    assert table.loc["control: split"].tolist() == ["60.0 / 30.0"]
+    assert table.loc["G-HMLC"].tolist() == ["– / –"]
+
+
+PAGES = ["README.md", "RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"]
+PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_of_a_page_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text())
     for link in links:
         path, _, anchor = link.partition("#")
-        assert (ROOT / path).exists() and (path or anchor in anchors), link
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert link.startswith("http") or target.exists(), link
+        assert not anchor or link.startswith("http") or anchor in anchors_of(target), link
+
+
+def anchors_of(path):
+    """What a page of markdown can be entered by: its headings, as GitHub names them."""
+    lines = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    return {re.sub(r"[^\w -]", "", x.lstrip("# ").lower()).replace(" ", "-") for x in lines}
 
 
 def test_every_picture_of_the_template_is_one_that_is_drawn(committed):
-    names = set(re.findall(r"figures/cpu/(\w+)\.png", TEMPLATE))
-    assert set(written.pictures(committed)) <= names
+    assert set(written.pictures(committed)) <= pictures_named()
+
+
+def pictures_named():
+    pages = [path.read_text() for path in written.TEMPLATES.glob("*.md")]
+    return set(re.findall(r"figures/cpu/(\w+)\.png", "".join(pages)))
 
 
 # ------------------------------------------------------------ numbers that are still to come
@@ -134,18 +163,19 @@ def test_pictures_of_new_data_come_with_their_rows(committed):
     grocery = runs("grocery", MAIN, ("department", "item", "kind"), 10)
     names = set(written.pictures(with_more(committed, long, grocery)))
     assert {"finding_mnist", "finding_grocery", f"accuracy_against_epochs_{MNIST}"} <= names
-    assert names <= set(re.findall(r"figures/cpu/(\w+)\.png", TEMPLATE))
+    assert names <= pictures_named()
 
 
 def test_writing_replaces_the_page_and_draws_its_pictures(monkeypatch, tmp_path):
     made = runs("cifar100", MAIN, ("superclass", "class"), 3)
-    (tmp_path / "template.md").write_text('{{ says("g_hmlc", "split", CIFAR) }}.\n')
-    monkeypatch.setattr(written, "TEMPLATE", tmp_path / "template.md")
-    monkeypatch.setattr(written, "TARGET", tmp_path / "RESULTS.md")
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "page.md").write_text('{{ says("g_hmlc", "split", CIFAR) }}.\n')
+    monkeypatch.setattr(written, "TEMPLATES", tmp_path / "templates")
+    monkeypatch.setattr(written, "TARGETS", ["docs/page.md"])
     monkeypatch.setattr(files, "CODE", tmp_path)
     monkeypatch.setattr(sentences, "read", lambda profile: numbers_of(made))
-    assert written.write() == tmp_path / "RESULTS.md"
-    assert "G-HMLC" in (tmp_path / "RESULTS.md").read_text()
+    assert written.write() == [tmp_path / "docs" / "page.md"]
+    assert "G-HMLC" in (tmp_path / "docs" / "page.md").read_text()
     assert (tmp_path / "figures" / "cpu" / "finding.png").exists()
 
 

@@ -1,7 +1,7 @@
-"""RESULTS.md, written from the committed reference: a template whose numbers and verdicts are
-filled in, so that text and data cannot part.
+"""README.md, RESULTS.md and docs/what_we_learned.md, written from the committed reference by
+templates whose numbers and verdicts are filled in, so that text and data cannot part.
 
-In the template {{ expression }} is replaced by its text, and the lines from <!-- if expression -->
+In a template {{ expression }} is replaced by its text, and the lines from <!-- if expression -->
 to <!-- end --> stay only where the expression is true. An expression calls what sentences.py and
 this module offer (see `words`); early.… and cool.… say the same of other runs.
 """
@@ -14,11 +14,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from hmlc_core import files
-from study import figures, plan, sentences, tables
+from study import claims, figures, plan, results, sentences, tables
 from study.plan import MNIST
 
-TEMPLATE = files.CODE / "notebooks" / "study" / "results_template.md"
-TARGET = files.CODE / "RESULTS.md"
+TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
+TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = (
     *("has", "seeds", "says", "gist", "swapped", "tail", "tally", "identified", "best", "settings"),
     *("budget_of_bits", "parts", "code", "levels_found", "rounding", "sources"),
@@ -75,6 +75,11 @@ def origin(numbers):
     return folded("Runs, devices and commits", sentences.provenance(numbers))
 
 
+def glance(numbers):
+    """Mean linear accuracy of few methods on every data set."""
+    return results.markdown(tables.at_a_glance(numbers))
+
+
 def folded(title, table):
     """A table behind its title, which a reader opens."""
     lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
@@ -83,7 +88,7 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-MADE_HERE = (accuracies, budgets, order, means_tried, origin)
+MADE_HERE = (accuracies, budgets, order, means_tried, origin, glance)
 
 
 def words(numbers):
@@ -153,6 +158,8 @@ def pictures(numbers):
             shown[f"accuracy_against_epochs{name}"] = figures.accuracy_against_epochs(
                 points, levels
             )
+    shown["what_came_out"] = figures.claims_map(*claims.overview(numbers))
+    shown["temperature_turns"] = figures.claims_map(*claims.by_temperature(numbers))
     parts = tables.bits(sentences.view_with_bits(numbers)[0], MNIST)
     if parts:
         figure = shown[f"information_of_parts_{MNIST}"] = figures.information_of_parts(parts)
@@ -161,17 +168,27 @@ def pictures(numbers):
 
 
 def write(profile="cpu"):
-    """Write RESULTS.md and draw its pictures, all from the committed reference.
+    """Write TARGETS and draw the pictures of them, all from the committed reference.
 
     Returns:
-        The path of RESULTS.md.
+        The paths of TARGETS.
     """
     numbers = sentences.read(profile)
-    text = render(numbers, TEMPLATE.read_text())
+    texts = rendered(numbers)
     for name, figure in pictures(numbers).items():
         with files.writing(files.CODE / "figures" / profile / f"{name}.png") as beside:
             figure.savefig(beside)
         plt.close(figure)
-    with files.writing(TARGET) as beside:
-        beside.write_text(text)
-    return TARGET
+    for path, text in texts.items():
+        with files.writing(path) as beside:
+            beside.write_text(text)
+    return list(texts)
+
+
+def rendered(numbers):
+    """{path of each of TARGETS: its text}."""
+    texts = {}
+    for name in TARGETS:
+        path = files.CODE / name
+        texts[path] = render(numbers, (TEMPLATES / path.name).read_text())
+    return texts
