@@ -182,9 +182,9 @@ def ended(*words):
 
 def test_a_whole_run_is_published_and_the_results_are_written(two, monkeypatch, capsys):
     monkeypatch.setattr(run, "run_all", lambda args, plans: {})
-    monkeypatch.setattr(written, "write", lambda: two[0].parent / "RESULTS.md")
+    monkeypatch.setattr(written, "write", lambda: [two[0].parent / "RESULTS.md"])
     assert ended("--profile", "smoke", "--publish") == 0
-    assert "Published: 2 notebooks and RESULTS.md" in capsys.readouterr().out
+    assert "Published: 2 notebooks, RESULTS.md" in capsys.readouterr().out
     assert nbformat.read(two[0], 4).metadata[published.METADATA]
 
 

@@ -53,7 +53,7 @@ def parser():
     add("--fresh", action="store_true", help="first delete the runs and results of this job")
     add("--check", action="store_true", help="then compare the results with data/reference")
     add("--publish", action="store_true", help="then write the outputs into notebooks/*.ipynb, and "
-        "RESULTS.md: for a commit")  # fmt: skip
+        "README.md and RESULTS.md: for a commit")  # fmt: skip
     return made
 
 
