@@ -1,4 +1,4 @@
-"""Write the explorer page from finished runs of hierarchical MNIST; it trains nothing.
+"""Write the explorer page from runs or weights of hierarchical MNIST; it trains nothing.
 
 python notebooks/write_explorer.py --profile cpu --seed 0 --out docs/explorer.html
 """
@@ -7,12 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hmlc_core import METHODS, files, load_dataset, pretrain, runs, train
-from study import explorer, figures, maps, options, plan
+from hmlc_core import files
+from study import explorer, figures, maps, options, plan, work
 
 SHOWN = ("hmce_released", "split", "g_hmlc", "a_hmlc")
 PICTURES = 600
@@ -36,26 +34,16 @@ def main(words=None):
 
 
 def finished_runs(profile, seed):
-    """{method: Run} of those methods SHOWN that were trained to the end; the others are named."""
-    data = load_dataset(plan.MNIST, plan.usual_settings(profile), "train")
-    found = {}
+    """{method: Run} of those methods SHOWN that were trained to the end here or whose weights come
+    with the project; the others are named."""
+    plans = {one.method: one for one in plan.planned_runs(profile, ["seeds"], plan.MNIST)
+             if one.label in SHOWN and one.seed == seed}  # fmt: skip
+    found = {method: work.without_training(plans[method]) for method in SHOWN}
     for method in SHOWN:
-        settings = plan.usual_settings(profile, plan.MNIST, method)
-        if epochs_done(data, method, settings, seed) == settings.epochs:
-            found[method] = pretrain(data, method, settings, seed, progress=False)
-        else:
+        if found[method] is None:
             words = f"{plan.MNIST} {method} --profile {profile} --seed {seed}"
             print(f"{method} is left out: not trained yet (python notebooks/train.py {words})")
-    return found
-
-
-def epochs_done(dataset, method, settings, seed):
-    """Number of epochs in the checkpoint of a run, 0 if there is none."""
-    config = runs.configuration(dataset, METHODS[method], settings, seed, train.best_device())
-    pattern = f"*-{runs.hash_of(config)}/checkpoint.pt"
-    for path in (files.DATA / "runs").glob(pattern):
-        return len(torch.load(path, weights_only=True, mmap=True)["history"])
-    return 0
+    return {method: run for method, run in found.items() if run}
 
 
 def page_of(found):

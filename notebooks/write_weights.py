@@ -26,7 +26,7 @@ def write(one):
     data = load_dataset(one.dataset, one.settings, "train")
     if not work.is_finished(one, data):
         return None
-    (run,) = work.train_all([one])
+    run = work.without_training(one)
     return save_weights(run, {row["level"]: row["value"] for row in linear_evaluation(run)})
 
 

@@ -14,6 +14,7 @@ COUNTS = {
     "smoke": {
         "": 6,
         "baselines": 18,
+        "early": 42,
         "order": 12,
         "peers": 16,
         "ablation": 8,
@@ -21,18 +22,19 @@ COUNTS = {
         "cifar100": 26,
         "modelnet10": 26,
         "modelnet40": 26,
-        "grocery": 116,
+        "grocery": 86,
         "budget": 6,
         "temperature": 6,
         "claims": 54,
         "tuning": 68,
         "variants": 9,
         "ours": 30,
-        "all": 457,
+        "all": 515,
     },
     "cpu": {
         "": 6,
         "baselines": 24,
+        "early": 60,
         "order": 15,
         "peers": 21,
         "ablation": 9,
@@ -40,18 +42,19 @@ COUNTS = {
         "cifar100": 36,
         "modelnet10": 36,
         "modelnet40": 36,
-        "grocery": 126,
+        "grocery": 96,
         "budget": 42,
         "temperature": 60,
         "claims": 78,
         "tuning": 68,
         "variants": 9,
         "ours": 42,
-        "all": 639,
+        "all": 707,
     },
     "gpu": {
         "": 6,
         "baselines": 24,
+        "early": 60,
         "order": 15,
         "peers": 21,
         "ablation": 9,
@@ -59,14 +62,14 @@ COUNTS = {
         "cifar100": 36,
         "modelnet10": 36,
         "modelnet40": 36,
-        "grocery": 126,
+        "grocery": 96,
         "budget": 42,
         "temperature": 6,
         "claims": 78,
         "tuning": 68,
         "variants": 9,
         "ours": 42,
-        "all": 585,
+        "all": 653,
     },
 }
 
@@ -174,7 +177,7 @@ def test_grocery_trials_start_from_one_temperature_and_raw_is_a_row(monkeypatch)
     tried = {p.settings.temperature for p in plans if p.dataset == "grocery_tuning"}
     assert tried == {0.05, 0.1, 0.2, 0.4}
     used = {p.label: p.settings for p in plans if p.dataset == "grocery"}
-    assert used["g_hmlc"].temperature == 0.2 and len(used) == 12
+    assert used["g_hmlc"].temperature == 0.2 and len(used) == 9
     assert (used["raw"].encoder, used["raw"].epochs) == ("untouched", 1)
     assert {p.seed for p in plans if p.dataset == "grocery"} == set(range(10))
 

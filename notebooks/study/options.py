@@ -9,6 +9,7 @@ from pathlib import Path
 PROFILES = ("smoke", "cpu", "gpu")
 EXTRAS = {
     "baselines": "cross-entropy, SupCon, HMCE (released), controls",
+    "early": "six epochs of the same images",
     "order": "swapped levels",
     "peers": "MLCL, RINCE, BHCL, level-restricted",
     "ablation": "head without BatchNorm",

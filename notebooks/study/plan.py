@@ -19,7 +19,12 @@ START_TEMPERATURE = Settings().temperature  # of all trials
 
 # A method's own temperature where it is not the preset's: profile -> data set, the one that it is a
 # variant of, or its kind -> method.
-TEMPERATURES = {"cpu": {}}
+TEMPERATURES = {
+    "cpu": {
+        "grocery": {"supcon": 0.2, "hmce_paper": 0.4, "hmce_released": 0.2, "split": 0.2}
+        | {"a_hmlc": 0.2}
+    }
+}
 
 # Variants of hierarchical MNIST are still at the budget of the middle of learning.
 SHORT = {"epochs": 6, "fresh": False}
@@ -37,8 +42,7 @@ BUDGET_METHODS = ("cross_entropy", "hmce_paper", "shared", "rectified", "g_hmlc"
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 LEVELS_METHODS = ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc")
 TAIL_METHODS = ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")
-GROCERY_METHODS = ("cross_entropy", "supcon", "hmce_paper", "hmce_released", "shared", "split")
-GROCERY_METHODS += ("sign", "heads", "level_restricted", "g_hmlc", "a_hmlc")
+GROCERY_METHODS = ("cross_entropy", "supcon", *MAIN)
 VARIANTS = tuple(method.key for method in variants.VARIANTS)
 OURS = ("split", "sign", "heads", "g_hmlc", "a_hmlc", "separability")
 
@@ -85,6 +89,9 @@ GROUPS = (
     Group(("baselines",), (MNIST,), BASELINES),
     Group(("peers",), (MNIST,), PEERS),
     Group(("ablation",), (MNIST,), ("shared",), each("head_batch_norm", [False])),
+    Group(("early",), (MNIST,), (*MAIN, *BASELINES, *PEERS), (SHORT,)),
+    Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT},)),
+    Group(("early", "seeds"), (MNIST,), SEEDS_METHODS, (SHORT,), seeds=10),
     Group(("order",), (f"{MNIST}_swapped",), ORDER_METHODS),
     Group(("seeds",), (MNIST,), SEEDS_METHODS, seeds=10),
     *(Group((name,), (name,), TABLE1_METHODS) for name in TABLE1),

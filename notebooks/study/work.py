@@ -72,6 +72,13 @@ def ready(plans, jobs=None):
     return [runs[one] for one in plans]
 
 
+def without_training(one):
+    """The Run of a plan if it is trained to its end here, else of the weights that come with the
+    project, else None."""
+    data = load_dataset(one.dataset, one.settings, "train")
+    return _run(one, data, progress=False) if is_finished(one, data) else _from_weights(one)
+
+
 def _from_weights(one):
     """The Run of the committed weights of a plan, or None: a trained run, or none that fits."""
     if any((folder / "checkpoint.pt").exists() for folder in folders_of(one)):
