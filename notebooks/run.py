@@ -58,9 +58,8 @@ def publish(profile, missing):
         published.publish(profile)
     except (OSError, ValueError, published.Local) as error:
         sys.exit(f"--publish: {error}")
-    print(
-        f"Published: {len(options.NOTEBOOKS)} notebooks and {written.write().name}. Look at them."
-    )
+    pages = ", ".join(path.name for path in written.write())
+    print(f"Published: {len(options.NOTEBOOKS)} notebooks, {pages}. Look at them.")
 
 
 def run_all(args, plans):
