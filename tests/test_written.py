@@ -310,3 +310,9 @@ def test_budgets_stand_side_by_side():
     epochs = plan.usual_settings("cpu").epochs
     assert f"6 epochs: central|{epochs} epochs: seeds" in text
     assert "|control: split|–|–|1|70.0|" in text and "|G-HMLC|2|55.0±" in text
+
+
+def test_ends_counts_runs_that_learned_a_level_and_those_at_chance():
+    made = rows(MNIST, "g_hmlc", "subsidiary", "linear_accuracy", [0.1, 0.92, 0.9, 0.3])
+    text = sentences.ends(numbers_of(made), "g_hmlc")
+    assert text == "of four runs two learned it, one did not"

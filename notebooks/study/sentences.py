@@ -298,6 +298,14 @@ def rounding(numbers, method="g_hmlc", level="subsidiary"):
     return listed([text for text in texts if text != "–"] or ["not repeated"])
 
 
+def ends(numbers, method, dataset=MNIST, level="subsidiary"):
+    """How many runs of a method learned a level, and how many stayed at chance."""
+    values = numbers.values(dataset, level, "linear_accuracy")
+    found = values[method].dropna() if method in values else []
+    learned, stuck = sum(v > 0.5 for v in found), sum(v < 0.2 for v in found)
+    return f"of {COUNTS[len(found)]} runs {COUNTS[learned]} learned it, {COUNTS[stuck]} did not"
+
+
 def family(dataset):
     """The data set that a variant is of: hierarchical MNIST for its trees and tails, too."""
     base, _ = base_of(dataset)
