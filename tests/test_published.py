@@ -98,6 +98,11 @@ def test_code_that_was_changed_since_is_refused():
         published.with_outputs(notebook, ran(), "n.ipynb")
 
 
+def test_a_notebook_that_was_not_run_to_its_end_is_refused():
+    with pytest.raises(ValueError, match="n.ipynb was not run to its end"):
+        publish()
+
+
 def test_pictures_get_smaller_until_the_notebook_fits(monkeypatch):
     small, large = picture(8), picture(300)
     assert publish(new_output("display_data", {published.PNG: small})).cells[-1].outputs[0].data[

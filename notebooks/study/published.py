@@ -71,6 +71,8 @@ def with_outputs(notebook, executed, name):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if [cell.source for cell in code] != [cell.source for cell in ran]:
         raise ValueError(f"{name} was changed since it was run: run again")
+    if not ran[-1].outputs:
+        raise ValueError(f"{name} was not run to its end: run again")
     for number, (cell, done) in enumerate(zip(code, ran), 1):
         cell.execution_count = number
         cell.outputs = [clean(output, number) for output in done.outputs if is_shown(output)]
