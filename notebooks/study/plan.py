@@ -93,6 +93,7 @@ GROUPS = (
     Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT},)),
     Group(("early", "seeds"), (MNIST,), SEEDS_METHODS, (SHORT,), seeds=10),
     Group(("order",), (f"{MNIST}_swapped",), ORDER_METHODS),
+    Group(("order",), (MNIST,), ORDER_METHODS, (SHORT,)),  # the levels as given, to compare with
     Group(("seeds",), (MNIST,), SEEDS_METHODS, seeds=10),
     *(Group((name,), (name,), TABLE1_METHODS) for name in TABLE1),
     *(Group(("claims", name), (name,), ("level_restricted",)) for name in TABLE1),
