@@ -184,9 +184,17 @@ def tail(numbers, a, b, dataset):
     return told(name(a), name(b), pairs)
 
 
+def several(numbers, dataset, methods=PAPER):
+    """Whether methods were run with two seeds or more, without which nothing is decided."""
+    rows = numbers.plain[numbers.plain.dataset == dataset]
+    each = rows[rows.method.isin(methods)].groupby("method").seed.nunique()
+    return len(each) == len(methods) and each.min() > 1
+
+
 def tally(numbers, a, b, datasets=TESTED):
     """In how many comparisons of linear accuracy a is above, below, undecided: a clause."""
-    claim = claims.compare(numbers, a, b, claims.tested(numbers, datasets))
+    places = claims.tested(numbers, [one for one in datasets if several(numbers, one, (a, b))])
+    claim = claims.compare(numbers, a, b, places)
     words = [difference.verdict.split()[0] for difference in claim.differences]
     if not words:
         return f"{name(a)} against {name(b)} was not run"
@@ -196,14 +204,15 @@ def tally(numbers, a, b, datasets=TESTED):
 
 def identified(numbers, datasets=TESTED):
     """Where a method of the paper is above every control that identifies nothing: a sentence."""
-    places = claims.tested(numbers, datasets)
+    places = claims.tested(numbers, [name for name in datasets if several(numbers, name)])
     won = [
         f"{name(method)} on {figures.dataset_name(dataset)}, {level}"
         for dataset, level in places
         for method in PAPER
         if _above_all(numbers, method, dataset, level)
     ]
-    of = f"{count(len(places))} levels of {count(len(numbers.datasets(datasets)))} data sets"
+    tested = dict.fromkeys(dataset for dataset, _ in places)
+    of = f"{count(len(places))} levels of {count(len(tested))} data sets with several seeds"
     if not won:
         return f"That *identifying* features helps is not shown: on none of {of} is a method of " \
                "the paper above every control that identifies nothing"  # fmt: skip
@@ -298,12 +307,32 @@ def rounding(numbers, method="g_hmlc", level="subsidiary"):
     return listed([text for text in texts if text != "–"] or ["not repeated"])
 
 
-def ends(numbers, method, dataset=MNIST, level="subsidiary"):
-    """How many runs of a method learned a level, and how many stayed at chance."""
+LEARNED = 0.5  # accuracy above which a run has learned a level of ten classes
+
+
+def learned(numbers, dataset=MNIST, level="subsidiary"):
+    """Which methods learned a level in all of their runs, in some, in none: a clause."""
     values = numbers.values(dataset, level, "linear_accuracy")
-    found = values[method].dropna() if method in values else []
-    learned, stuck = sum(v > 0.5 for v in found), sum(v < 0.2 for v in found)
-    return f"of {COUNTS[len(found)]} runs {COUNTS[learned]} learned it, {COUNTS[stuck]} did not"
+    always, never, some = [], [], []
+    for key in numbers.methods(dataset):
+        runs = values[key].dropna()
+        got = int((runs > LEARNED).sum())
+        if got in (0, len(runs)):
+            (always if got else never).append(name(key))
+        else:
+            some.append(f"in {count(got)} of {count(len(runs))} runs by {name(key)}")
+    parts = [f"by {listed(always)}"] if always else []
+    return "; ".join([*parts, *some, *([f"not by {listed(never)}"] if never else [])])
+
+
+def temperatures(numbers, dataset):
+    """Which method has which temperature on a data set: a clause."""
+    own = {}
+    for key in numbers.methods(dataset):
+        if key not in ("cross_entropy", "raw"):
+            settings = plan.usual_settings(numbers.profile, dataset, key)
+            own.setdefault(settings.temperature, []).append(name(key))
+    return "; ".join(f"{value:g} for {listed(own[value])}" for value in sorted(own))
 
 
 def family(dataset):

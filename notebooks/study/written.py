@@ -20,8 +20,29 @@ from study.plan import MNIST
 TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
 TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = (
-    *("has", "seeds", "says", "gist", "swapped", "tail", "tally", "identified", "best", "settings"),
-    *("budget_of_bits", "parts", "code", "levels_found", "rounding", "sources", "ends"),
+    *(
+        "has",
+        "several",
+        "seeds",
+        "says",
+        "gist",
+        "swapped",
+        "tail",
+        "tally",
+        "identified",
+        "best",
+        "settings",
+    ),
+    *(
+        "budget_of_bits",
+        "parts",
+        "code",
+        "levels_found",
+        "rounding",
+        "sources",
+        "learned",
+        "temperatures",
+    ),
 )
 NAMES = {"MNIST": MNIST, "CIFAR": "cifar100", "MODELNET": "modelnet10", "GROCERY": "grocery"}
 NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIST}_swapped"}
@@ -70,12 +91,6 @@ def means_tried(numbers, dataset, setting):
     return means.partition(": ")[2].removesuffix(".") if len(table) else "not tried"
 
 
-def trials(numbers, dataset, setting):
-    """Every trial of a setting on a validation set, folded."""
-    table, _ = tables.tried(numbers, dataset, setting)
-    return folded(f"Accuracy on validation images by {setting}, %", table)
-
-
 def origin(numbers):
     """Runs, numbers, devices and commits of each data set, folded."""
     return folded("Runs, devices and commits", sentences.provenance(numbers))
@@ -94,7 +109,7 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-MADE_HERE = (accuracies, budgets, order, means_tried, trials, origin, glance)
+MADE_HERE = (accuracies, budgets, order, means_tried, origin, glance)
 
 
 def words(numbers):
