@@ -74,9 +74,9 @@ _GROCERY = dict(
 
 PRESETS = {
     "smoke": {
-        "hierarchical_mnist": replace(_SMOKE, fresh=True),
+        "hierarchical_mnist": _SMOKE,
         # 100 classes of about 20
-        "hierarchical_mnist_path": replace(_SMOKE, fresh=True, train_size=2000),
+        "hierarchical_mnist_path": replace(_SMOKE, train_size=2000),
         "cifar100": replace(_SMOKE, **_CIFAR | _FEW),
         "modelnet": replace(_SMOKE, **_MODELNET | dict(canvas=32, batch_size=32)),
         "grocery": replace(_SMOKE, **_PHOTOS, canvas=32),

@@ -528,7 +528,7 @@ def _difference(numbers, dataset, level, method, baseline):
 
 
 GLANCE = ("cross_entropy", "hmce_released", "shared", "split", "level_restricted")
-GLANCE += ("heads", "raw", "g_hmlc", "a_hmlc")
+GLANCE += ("raw", "g_hmlc", "a_hmlc")
 
 
 def at_a_glance(numbers):
@@ -539,7 +539,9 @@ def at_a_glance(numbers):
     table = {"method": [figures.method_name(method) for method in GLANCE]}
     for dataset in numbers.datasets():
         levels = numbers.levels(dataset)[-2:]
-        seeds = numbers.plain[numbers.plain.dataset == dataset].seed.nunique()
+        rows = numbers.plain[(numbers.plain.dataset == dataset) & numbers.plain.method.isin(GLANCE)]
+        each = rows.groupby("method").seed.nunique()
+        seeds = str(each.max()) if each.nunique() < 2 else f"{each.min()} to {each.max()}"
         heading = f"{figures.dataset_name(dataset)}: {', '.join(levels)} ({seeds} seeds)"
         pairs = [[means.get((dataset, key, level), np.nan) for level in levels] for key in GLANCE]
         table[heading] = [" / ".join(map(results.percent, pair)) for pair in pairs]
