@@ -255,8 +255,9 @@ def _headline(rows, levels):
     finest = [level for level in levels if len(_accuracies(rows, level))][-1]
     name = best_method(rows, levels)
     mean = _accuracies(rows, finest)[name].mean()
-    who = "the pretrained features as they are (raw)" if name == RAW else figures.method_name(name)
-    return f"In short: {who} names {finest} best, right for {100 * mean:.0f} of 100 test pictures."
+    who = f"{figures.method_name(name)} is"
+    who = "the pretrained features as they are (raw) are" if name == RAW else who
+    return f"In short: {who} best at {finest}: right for {100 * mean:.0f} of 100 test pictures."
 
 
 def _accuracies(rows, level):
