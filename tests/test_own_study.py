@@ -248,6 +248,8 @@ def test_alike_says_how_well_groups_fit_the_level_above(stored):
     flat = own_data.untouched(data.with_levels([1], "flat"), TINY)
     assert "Cut into 2 groups" in own_data.alike(flat)[2]
     assert "Agreement" not in own_data.alike(flat)[2]
+    made = replace(data, level_names=[induced.LEVEL, "low"])
+    assert "Agreement" not in own_data.alike(own_data.untouched(made, TINY))[2]
     tree, group, said = own_data.alike(flat, most=5)
     assert tree is None and "no dendrogram" in said
 

@@ -13,6 +13,7 @@ import torch
 from tqdm import TqdmWarning
 
 from hmlc_core import METHODS, files, pretrain, pretrained
+from hmlc_core.runs import level_logits
 from hmlc_core.settings import PRESETS
 from hmlc_core.train import best_device
 from study import evaluation, figures, induced, results, work
@@ -317,6 +318,11 @@ def accuracy_table(rows, train, test):
     return pd.DataFrame(table)
 
 
+def finest_classes(run, test):
+    """Classes int [N] of the finest level that a run's linear layer gives test pictures."""
+    return level_logits(run, test)[-1].argmax(1).numpy()
+
+
 def confusions(labels, predicted, most=3):
     """Pairs of classes most often taken for each other, [(a, b, times)]; labels of -1 left out."""
     known = labels >= 0
@@ -370,7 +376,8 @@ def alike(run, most=60):
         ", ".join(n for n, g in zip(names, group) if g == k) for k in range(max(group) + 1)
     )
     said = f"Cut into {max(group) + 1} groups: {text}."
-    return tree, group, said + (_agreement(data, group) if above else "")
+    given = above and data.level_names[-2] != induced.LEVEL
+    return tree, group, said + (_agreement(data, group) if given else "")
 
 
 def _induce(run, train, groups):
