@@ -191,18 +191,18 @@ def test_verdicts_name_the_best_and_what_it_is_worth(dataset):
     data.labels[:60, 0] = 3  # guessing gives more than 10 %
     rows = rows_of(raw=[0.6], split=[0.8, 0.82, 0.81], shared=[0.7, 0.86, 0.78])
     short, central, pair = own_data.verdicts(rows, data, data)
-    assert short == "In short: control: split names pair best, right for 81 of 100 test pictures."
+    assert short == "In short: control: split is best at pair: right for 81 of 100 test pictures."
     assert "nothing has been learned" in central and "nothing has been learned" not in pair
     assert "control: split is best with 81.0 ± 2.5 %" in pair
     assert "raw) have 60.0 %; against them it is above (+21.0 ± 2.5)" in pair
     assert "Against the second, control: shared, it is undecided (+3.0 ±" in pair
     better = own_data.verdicts(rows_of(raw=[0.9], split=[0.8]), data, data)
-    assert "as they are (raw) names pair best, right for 90 of 100" in better[0]
+    assert "as they are (raw) are best at pair: right for 90 of 100" in better[0]
     assert "of what was trained control: split is best" in better[2]
 
 
 def test_best_method_is_that_of_the_finest_level_which_was_tested():
-    rows = rows_of(split=[0.5, 0.7], shared=[0.9, 0.1], raw=[0.4])
+    rows = rows_of(shared=[0.9, 0.1], split=[0.5, 0.7], raw=[0.4])
     assert own_data.best_method(rows, ["central", "pair"]) == "split"
     assert own_data.best_method(rows, ["pair", "never tested"], ["shared", "raw"]) == "shared"
     assert own_data.best_method(rows, ["never tested"]) is None
@@ -249,6 +249,8 @@ def test_alike_says_how_well_groups_fit_the_level_above(stored):
     flat = own_data.untouched(data.with_levels([1], "flat"), TINY)
     assert "Cut into 2 groups" in own_data.alike(flat)[2]
     assert "Agreement" not in own_data.alike(flat)[2]
+    made = replace(data, level_names=[induced.LEVEL, "low"])
+    assert "Agreement" not in own_data.alike(own_data.untouched(made, TINY))[2]
     tree, group, said = own_data.alike(flat, most=5)
     assert tree is None and "no dendrogram" in said
 

@@ -502,14 +502,14 @@ def picture_map(points, dataset, level, title=""):
     Args:
         points: float [N, 2]; dataset: HierarchicalDataset of the N samples.
     """
-    figure, axis = plt.subplots(figsize=(7, 7), layout="constrained")
+    figure, axis = plt.subplots(figsize=(5.2, 5.2), layout="constrained")
     names, labels = dataset.class_names[level], dataset.labels[:, level]
-    side = float(np.clip(0.65 / np.sqrt(len(points)), 0.04, 0.08))  # of the map's width
+    side = float(np.clip(0.55 / np.sqrt(len(points)), 0.04, 0.07))  # of the map's width
     places = 0.04 + 0.92 * (points - points.min(0)) / np.maximum(np.ptp(points, 0), 1e-9)
     for image, (x, y), colour in zip(dataset.images, places, class_colours(len(names))[labels]):
         where = (x - side / 2, x + side / 2, y - side / 2, y + side / 2)
         axis.imshow(image.squeeze(), extent=where, vmin=0, vmax=255, zorder=2)
-        frame = dict(fill=False, ec=colour, lw=2.5, zorder=3)
+        frame = dict(fill=False, ec=colour, lw=1.8, zorder=3)
         axis.add_patch(plt.Rectangle(where[::2], side, side, **frame))
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title)
     axis.axis("off")
@@ -525,7 +525,7 @@ def masks_of_pictures(dataset, masks):
         masks: [L, N, D] of the N samples.
     """
     figure, axes = plt.subplots(
-        len(dataset), 2, figsize=(7, 1.5 * len(dataset)), squeeze=False, layout="constrained",
+        len(dataset), 2, figsize=(5.2, 1.2 * len(dataset)), squeeze=False, layout="constrained",
         width_ratios=[1, 4],
     )  # fmt: skip
     most = max(1.0, float(np.quantile(masks, 0.98)))
@@ -548,7 +548,7 @@ def confused_classes(dataset, predicted, pairs, each=3):
         predicted: int [N], classes of the finest level; pairs: [(a, b, times)], at least one.
         each: pictures of a class.
     """
-    figure, axes = _panels(len(pairs), 2 * each, 1.15, 1.5)
+    figure, axes = _panels(len(pairs), 2 * each, 0.87, 1.2)
     for row, (a, b, _) in zip(axes, pairs):
         _draw_class(row[:each], dataset, predicted, a, b)
         _draw_class(row[each:], dataset, predicted, b, a)

@@ -15,6 +15,7 @@ from tqdm import TqdmWarning
 from hmlc_core import METHODS, files, pretrain
 from hmlc_core.data import pretrained
 from hmlc_core.devices import best_device
+from hmlc_core.runs import level_logits
 from hmlc_core.settings import PRESETS
 from study import evaluation, figures, induced, results, work
 
@@ -256,8 +257,9 @@ def _headline(rows, levels):
     finest = [level for level in levels if len(_accuracies(rows, level))][-1]
     name = best_method(rows, levels)
     mean = _accuracies(rows, finest)[name].mean()
-    who = "the pretrained features as they are (raw)" if name == RAW else figures.method_name(name)
-    return f"In short: {who} names {finest} best, right for {100 * mean:.0f} of 100 test pictures."
+    who = f"{figures.method_name(name)} is"
+    who = "the pretrained features as they are (raw) are" if name == RAW else who
+    return f"In short: {who} best at {finest}: right for {100 * mean:.0f} of 100 test pictures."
 
 
 def _accuracies(rows, level):
@@ -317,6 +319,11 @@ def accuracy_table(rows, train, test):
     return pd.DataFrame(table)
 
 
+def finest_classes(run, test):
+    """Classes int [N] of the finest level that a run's linear layer gives test pictures."""
+    return level_logits(run, test)[-1].argmax(1).numpy()
+
+
 def confusions(labels, predicted, most=3):
     """Pairs of classes most often taken for each other, [(a, b, times)]; labels of -1 left out."""
     known = labels >= 0
@@ -370,7 +377,8 @@ def alike(run, most=60):
         ", ".join(n for n, g in zip(names, group) if g == k) for k in range(max(group) + 1)
     )
     said = f"Cut into {max(group) + 1} groups: {text}."
-    return tree, group, said + (_agreement(data, group) if above else "")
+    given = above and data.level_names[-2] != induced.LEVEL
+    return tree, group, said + (_agreement(data, group) if given else "")
 
 
 def _induce(run, train, groups):

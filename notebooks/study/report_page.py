@@ -13,7 +13,7 @@ from PIL import Image
 from hmlc_core import files
 from hmlc_core.settings import Settings
 
-DOTS = 110  # an inch, of pictures
+DOTS = 150  # an inch, of pictures
 OPEN = 20  # classes of a level whose counts are shown at once
 MAP = "map of "  # begins the name of a map's figure, before the level's
 CAPTIONS = {
@@ -172,7 +172,8 @@ def _numbers(labels, classes):
 def result(facts):
     """What came out: the verdicts in words, the accuracies, and what failed."""
     caption = "linear accuracy in % on the test pictures; ± half of a 95 % interval over seeds"
-    parts = [text(*facts.verdicts), table(facts.table, caption), text(facts.way, kind="faint")]
+    said = text(*facts.verdicts[:1], kind="lead") + text(*facts.verdicts[1:])
+    parts = [said, table(facts.table, caption), text(facts.way, kind="faint")]
     if facts.failed:
         parts.insert(1, bullets(facts.failed.values(), "bad"))
     return parts
