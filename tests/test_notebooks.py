@@ -210,7 +210,7 @@ def test_your_own_data_goes_the_pretrained_way_where_it_can(pictures, monkeypatc
     made = run_own_data(pictures, monkeypatch, pretrained="tiny", methods=["split"], size=None)
     assert made["settings"].pretrained == "tiny" and made["settings"].encoder == "adapter"
     assert made["dataset"].images.shape[1] == 224
-    assert list(made["table"].index) == ["raw", "control: split", "largest class"]
+    assert list(made["table"].index) == ["raw features", "control: split", "largest class"]
     assert "The pretrained way, because" in capsys.readouterr().out
 
 

@@ -151,8 +151,8 @@ def test_the_pretrained_way_has_a_row_of_the_untouched_features(stored):
     expected = (stored - stored.mean(0)) / stored.std(0, correction=0)
     torch.testing.assert_close(runs["raw", 0].features(train), expected, rtol=1e-3, atol=1e-3)
     table = own_data.accuracy_table(rows, train, test)
-    assert list(table.index) == ["raw", "control: split", "largest class"]
-    assert "±" not in table.loc["raw", "low"] and "±" in table.loc["control: split", "low"]
+    assert list(table.index) == ["raw features", "control: split", "largest class"]
+    assert "±" not in table.loc["raw features", "low"] and "±" in table.loc["control: split", "low"]
 
 
 def test_a_run_whose_loss_explodes_is_named_and_the_others_go_on(dataset, monkeypatch, capsys):
