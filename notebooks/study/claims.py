@@ -155,9 +155,10 @@ def overview(numbers):
         ({(data set, level): [Difference of each claim, NaN where not run]}, texts of the claims).
         Hierarchical MNIST has columns of its own for each budget.
     """
-    short = "".join(f"@{v}" if k == "epochs" else f"@{k}={v}" for k, v in plan.SHORT.items())
+    short, title = tables.tag_of_short(numbers.profile), f", {plan.SHORT['epochs']} epochs"
     places = [(dataset, level, "", "") for dataset, level in tested(numbers, tables.MAIN)]
-    places += [(MNIST, level, short, ", 6 epochs") for level in numbers.levels(MNIST)]
+    if short:
+        places += [(MNIST, level, short, title) for level in numbers.levels(MNIST)]
     return claims_at(numbers, places)
 
 
@@ -180,7 +181,8 @@ def claims_at(numbers, places):
     for dataset, level, behind, more in places:
         pairs = [paired(numbers, a + behind, b + behind, dataset, level) for _, a, b in OVERVIEW]
         if not np.isnan([value for value, _ in pairs]).all():
-            name = figures.dataset_name(dataset) + more
+            one_seed = np.isnan([half_width for _, half_width in pairs]).all()
+            name = figures.dataset_name(dataset) + more + (", one seed" if one_seed else "")
             columns[name, level] = [Difference(f"{name}, {level}", *pair) for pair in pairs]
     return columns, [text for text, _, _ in OVERVIEW]
 

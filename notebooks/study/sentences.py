@@ -117,7 +117,7 @@ def told(subject, other, pairs, scale=100, digits=1):
 
     Args:
         pairs: {level: (difference, half width)}, without those that are not known.
-        scale: of the differences; None: words alone, no numbers.
+        scale: of the differences.
     """
     if not pairs:
         return f"{subject} against {other}: not run"
@@ -129,7 +129,7 @@ def told(subject, other, pairs, scale=100, digits=1):
     for (word, _), levels in groups.items():
         place, numbers = where(levels, len(pairs)), [pairs[level] for level in levels]
         text = _opening(subject, other, word) + place if not parts else word + place
-        parts.append(text + (f" ({evidence(numbers, scale, digits)})" if scale else ""))
+        parts.append(f"{text} ({evidence(numbers, scale, digits)})")
     return ", ".join(parts)
 
 
@@ -157,11 +157,6 @@ def says(numbers, a, b, dataset, metric="linear_accuracy", scale=100):
         if not np.isnan(pair[0]):
             pairs[level] = pair
     return told(name(a), name(b), pairs, scale)
-
-
-def gist(numbers, a, b, dataset):
-    """What `says` says, without its numbers."""
-    return says(numbers, a, b, dataset, scale=None).replace("**", "")
 
 
 def swapped(numbers):
@@ -204,7 +199,7 @@ def tally(numbers, a, b, datasets=TESTED):
 
 def identified(numbers, datasets=TESTED):
     """Where a method of the paper is above every control that identifies nothing: a sentence."""
-    places = claims.tested(numbers, [name for name in datasets if several(numbers, name)])
+    places = claims.tested(numbers, [one for one in datasets if several(numbers, one)])
     won = [
         f"{name(method)} on {figures.dataset_name(dataset)}, {level}"
         for dataset, level in places
