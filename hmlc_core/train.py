@@ -42,8 +42,8 @@ def train(model, source, settings, seed, device, path, level_names, bar, snapsho
         source.begin(seed, epoch)
         generator = torch.Generator(device).manual_seed(seed * 100_003 + epoch)  # no state to keep
         order = torch.randperm(len(source), device=device, generator=generator)
-        model.train()  # [:steps]: what fills no batch is left out of this epoch
-        for batch in order.split(settings.batch_size)[:steps]:
+        model.train()
+        for batch in order.split(settings.batch_size)[:steps]:  # whole batches only
             look = device.type == "cpu" or len(terms) % CHECK_EVERY == 0
             views = source.views(distributed.share(batch), generator)
             with checks.values(look):  # state: model, optimizer, schedule, scaler

@@ -38,12 +38,12 @@ def finished_runs(profile, seed):
     with the project; the others are named."""
     plans = {one.method: one for one in plan.planned_runs(profile, ["seeds"], plan.MNIST)
              if one.label in SHOWN and one.seed == seed}  # fmt: skip
-    found = {method: work.without_training(plans[method]) for method in SHOWN}
+    found = {method: work.without_training(one) for method, one in plans.items()}
     for method in SHOWN:
-        if found[method] is None:
+        if found.get(method) is None:
             words = f"{plan.MNIST} {method} --profile {profile} --seed {seed}"
             print(f"{method} is left out: not trained yet (python notebooks/train.py {words})")
-    return {method: run for method, run in found.items() if run}
+    return {method: found[method] for method in SHOWN if found.get(method)}
 
 
 def page_of(found):

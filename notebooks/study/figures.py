@@ -9,6 +9,7 @@ from scipy.cluster import hierarchy
 
 from hmlc_core import files
 from hmlc_core.data.load import base_of
+from study import results
 from study.variants import METHODS  # with our own
 
 plt.style.use(files.CODE / "figures" / "paper.mplstyle")
@@ -272,9 +273,8 @@ def _verdict_look(difference):
     """Colour and text of a cell."""
     if np.isnan(difference.value):
         return "white", "–"
-    word = difference.verdict.split()[0]
-    colour = {"above": POSITIVE, "below": NEGATIVE, "undecided": NEUTRAL}[word]
-    return colour, f"{100 * difference.value:+.1f}"
+    colour = verdict_colour(difference.value, difference.half_width, undecided=NEUTRAL)
+    return colour, results.percent(difference.value, signed=True)
 
 
 def _name_groups(axis, names):
@@ -390,11 +390,10 @@ def differences(panels, xlabel="difference, points"):
     return figure
 
 
-def verdict_colour(difference, half_width):
+def verdict_colour(difference, half_width, undecided="0.5"):
     """Blue above zero, orange below, grey where the interval holds zero or is not known."""
-    if not abs(difference) > half_width:
-        return "0.5"
-    return POSITIVE if difference > 0 else NEGATIVE
+    word = results.direction(difference, half_width)
+    return {"above": POSITIVE, "below": NEGATIVE, "undecided": undecided}[word]
 
 
 def information_of_parts(tables):

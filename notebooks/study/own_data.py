@@ -14,19 +14,17 @@ from tqdm import TqdmWarning
 
 from hmlc_core import METHODS, files, pretrain
 from hmlc_core.data import pretrained
-from hmlc_core.devices import best_device
 from hmlc_core.runs import level_logits
 from hmlc_core.settings import PRESETS
 from study import evaluation, figures, induced, results, work
+from study.plan import RAW, UNTOUCHED, Plan
 
 LEARNING_RATE = 1e-2  # of AdamW at LARGE_BATCH; at batches of 16 methods failed with it
 LARGE_BATCH = 128
 SIDES = {True: 224, False: 64}  # of pictures in pixels: for a pretrained encoder, or from scratch
-RAW = "raw"  # name in result files: a linear layer on the pretrained features as they are
 BUDGET = 300  # seconds that several seeds may take
 SEEDS = 3
 PASS = 0.04  # seconds of one thread for one view of a picture, tf_efficientnet_lite0
-STEP, SAMPLE = 0.02, 1e-4  # seconds for a step of an adapter, and for each sample of it
 FAR = 0.5  # a failed run has come less than this part of the way of its best peer
 INDUCING = "cross_entropy"  # the method whose features an upper level is induced from
 
@@ -117,12 +115,7 @@ def own_settings(samples, side, profile="cpu", pretrained="", **changes):
 
 def seconds_of_a_seed(settings, methods):
     """A first guess at the training time of one seed of all methods."""
-    if not settings.pretrained:
-        pace = work.PACE[best_device().type].get(settings.encoder, 1.5)
-        seen = settings.epochs * settings.train_size * settings.canvas**2
-        return len(methods) * seen / 1e6 * pace
-    steps = settings.epochs * max(settings.train_size // settings.batch_size, 1)
-    return len(methods) * steps * (STEP + SAMPLE * settings.batch_size)
+    return sum(work.seconds_of(Plan("own", one, settings, 0, str(one))) for one in methods)
 
 
 def say_guess(settings, methods, tested):
@@ -190,9 +183,7 @@ def train_all(train, test, methods, settings, seeds=None):
 
 def untouched(train, settings):
     """A run whose features are the pretrained ones as they are."""
-    return pretrain(
-        train, "cross_entropy", replace(settings, encoder="untouched", epochs=1), label=RAW
-    )
+    return pretrain(train, "cross_entropy", replace(settings, **UNTOUCHED), label=RAW)
 
 
 def _title(method, seed):

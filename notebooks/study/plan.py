@@ -26,6 +26,9 @@ TEMPERATURES = {
     }
 }
 
+# A linear layer on the stored features alone: its name in result files, and its settings.
+RAW, UNTOUCHED = "raw", {"encoder": "untouched", "epochs": 1}
+
 # Variants of hierarchical MNIST are still at the budget of the middle of learning.
 SHORT = {"epochs": 6, "fresh": False}
 
@@ -83,7 +86,6 @@ class Group:
 
 _RATES = each("learning_rate", map(times, (0.3, 3)))
 _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
-_RAW = {"encoder": "untouched", "epochs": 1}  # a linear layer on the stored features alone
 GROUPS = (
     Group((), (MNIST,), MAIN, seeds=1),  # so that a laptop is done in minutes
     Group(("baselines",), (MNIST,), BASELINES),
@@ -112,7 +114,7 @@ GROUPS = (
     Group(("tuning",), TUNING, TUNING_METHODS[1:], _TEMPERATURES, seeds=1),
     Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
     Group(("grocery",), ("grocery",), GROCERY_METHODS, seeds=10),
-    Group(("grocery",), ("grocery",), ("cross_entropy",), (_RAW,), seeds=10),
+    Group(("grocery",), ("grocery",), ("cross_entropy",), (UNTOUCHED,), seeds=10),
     Group(
         ("grocery", "tuning"),
         ("grocery_tuning",),
@@ -167,7 +169,7 @@ def run_label(method, settings, usual):
     """A method's name in result files: its key and a tag for each setting that is not the usual,
     say "g_hmlc@t0.2"; "raw" where no encoder is trained."""
     if settings.encoder == "untouched":
-        return "raw"
+        return RAW
     changed = [name for name, value in asdict(settings).items() if value != getattr(usual, name)]
     changed.sort(key=lambda name: (list(TAGS).index(name) if name in TAGS else len(TAGS), name))
     tags = [method]

@@ -25,6 +25,8 @@ PACE = {
 }
 OTHER_NETS = {"cpu": 5.0, "cuda": 0.012}
 IMAGES = {"modelnet10": 9 * 3991, "modelnet40": 9 * 9843}  # to train on; others have train_size
+IMAGES |= {"grocery": 2640}
+STEP, SAMPLE = 0.02, 1e-4  # seconds for a step on stored features, and for each sample of it
 
 
 def train_all(plans, jobs=None):
@@ -63,12 +65,14 @@ def train_all(plans, jobs=None):
 def ready(plans, jobs=None):
     """Runs of plans, in their order: those that are trained, else those whose weights come with the
     project and were trained with the same settings and seed; what is left is trained."""
-    runs = {one: _from_weights(one) for one in plans}
-    given = [one.label for one in plans if runs[one]]
-    if given:
-        print("from the weights that come with the project, nothing was trained:", *given)
-    missing = [one for one in plans if not runs[one]]
-    runs |= zip(missing, train_all(missing, jobs))
+    data = _datasets(plans)
+    unfinished = [one for one in plans if not is_finished(one, data[_data_of(one)])]
+    runs = {one: run for one in unfinished if (run := _from_weights(one))}
+    if runs:
+        labels = [one.label for one in runs]
+        print("from the weights that come with the project, nothing was trained:", *labels)
+    others = [one for one in plans if one not in runs]
+    runs |= zip(others, train_all(others, jobs))
     return [runs[one] for one in plans]
 
 
@@ -80,9 +84,7 @@ def without_training(one):
 
 
 def _from_weights(one):
-    """The Run of the committed weights of a plan, or None: a trained run, or none that fits."""
-    if any((folder / "checkpoint.pt").exists() for folder in folders_of(one)):
-        return None
+    """The Run of the committed weights of a plan, or None if there are none that fit."""
     try:
         card = weights.read_card(weights.FOLDER / f"{one.dataset}-{one.method}.safetensors")
     except FileNotFoundError:
@@ -136,8 +138,11 @@ def folders_of(one):
 def seconds_of(one):
     """A first guess at the training time of a plan, in seconds."""
     device, settings = devices.best_device().type, one.settings
-    base = plan.variant_of(one.dataset)
-    pixels = settings.epochs * IMAGES.get(base, settings.train_size) * settings.canvas**2
+    images = IMAGES.get(plan.variant_of(one.dataset), settings.train_size)
+    if settings.pretrained:
+        steps = settings.epochs * max(images // settings.batch_size, 1)
+        return steps * (STEP + SAMPLE * settings.batch_size)
+    pixels = settings.epochs * images * settings.canvas**2
     return pixels / 1e6 * PACE[device].get(settings.encoder, OTHER_NETS[device])
 
 
