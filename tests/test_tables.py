@@ -521,3 +521,17 @@ def test_claims_by_temperature_are_within_each():
     for tag, differences in zip(("", "@t0.1"), columns.values()):
         pair = (values(frame, "cifar100", key + tag, "class") for key in ("a_hmlc", "g_hmlc"))
         assert differences[2].value == pytest.approx(np.subtract(*pair).mean())
+
+
+def test_a_fuller_reference_stands_for_a_whole_data_set_so_that_pairs_hold():
+    own = accuracies("cifar100", CHOSEN, ["class"], seeds=[0])
+    reference = accuracies("cifar100", CHOSEN, ["class"], seeds=[0])
+    reference += rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.1, 0.2])
+    reference += accuracies(MNIST, ["split"], ["central"])
+    numbers = numbers_of(own + accuracies(MNIST, ["split", "shared"], ["central"]), reference)
+    part = numbers.rows[numbers.rows.dataset == "cifar100"]
+    assert part.recorded.all() and part[part.method == "g_hmlc"].value.tolist() == [0.1, 0.2]
+    value, _ = claims.paired(numbers, "g_hmlc", "hmce_released", "cifar100", "class")
+    theirs = values(pd.DataFrame(reference), "cifar100", "hmce_released", "class")
+    assert value == pytest.approx(0.1 - theirs[0])
+    assert not numbers.rows[numbers.rows.dataset == MNIST].recorded.any()  # equally many: our own

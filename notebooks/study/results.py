@@ -92,7 +92,7 @@ def cached_rows(run, name, make):
 
 
 def read_with_reference(profile):
-    """Results of a profile; where the reference has more seeds of a data set and method, its rows.
+    """Results of a profile, filled from its reference, see `fill`.
 
     The extra column `recorded` says which.
     """
@@ -107,16 +107,24 @@ def summary_with_reference(profile, baseline="hmce_paper"):
 
 
 def fill(own, reference):
-    """Rows of `own`, but those of `reference` for a data set and method that it has more seeds of;
-    column `recorded` says which."""
+    """Rows of `own`, and those of `reference` for what `own` lacks; all of a data set's are the
+    reference's where that has as many seeds of every method that `own` has, and more of one, so
+    that differences stay paired within one machine. Column `recorded` says which.
+    """
     mine, theirs = _seeds(own), _seeds(reference)
-    better = {pair for pair in theirs if theirs[pair] > mine.get(pair, 0)}
+    fuller = {dataset for dataset, _ in mine if _is_fuller(theirs, mine, dataset)}
     parts = []
     for frame, recorded in ((own, False), (reference, True)):
-        chosen = [(pair in better) == recorded for pair in zip(frame.dataset, frame.method)]
+        pairs = zip(frame.dataset, frame.method)
+        chosen = [(pair not in mine or pair[0] in fuller) == recorded for pair in pairs]
         if any(chosen):
             parts.append(frame[chosen].assign(recorded=recorded))
     return pd.concat(parts, ignore_index=True) if parts else own.assign(recorded=False)
+
+
+def _is_fuller(theirs, mine, dataset):
+    counts = [(theirs.get(pair, 0), number) for pair, number in mine.items() if pair[0] == dataset]
+    return all(a >= b for a, b in counts) and any(a > b for a, b in counts)
 
 
 def _seeds(frame):
