@@ -23,13 +23,13 @@ COUNTS = {
         "modelnet10": 26,
         "modelnet40": 26,
         "grocery": 86,
-        "budget": 6,
+        "budget": 49,
         "temperature": 6,
         "claims": 54,
-        "tuning": 68,
+        "tuning": 92,
         "variants": 9,
         "ours": 30,
-        "all": 515,
+        "all": 556,
     },
     "cpu": {
         "": 6,
@@ -43,16 +43,16 @@ COUNTS = {
         "modelnet10": 36,
         "modelnet40": 36,
         "grocery": 96,
-        "budget": 42,
+        "budget": 162,
         "temperature": 60,
         "claims": 78,
-        "tuning": 68,
+        "tuning": 92,
         "variants": 9,
         "ours": 42,
-        "all": 707,
+        "all": 824,
     },
 }
-COUNTS["gpu"] = COUNTS["cpu"] | {"temperature": 6, "all": 653}
+COUNTS["gpu"] = COUNTS["cpu"] | {"temperature": 6, "all": 770}
 
 
 @pytest.mark.parametrize("profile", plan.SEEDS)
@@ -84,7 +84,19 @@ def test_the_default_run_has_the_main_methods_alone():
         plans = plan.planned_runs(profile)
         assert {one.label for one in plans} == set(plan.MAIN)
         assert {one.dataset for one in plans} == {plan.MNIST}
-        assert all(one.settings == preset(profile) for one in plans)
+        own = plan.TEMPERATURES.get(profile, {}).get(plan.MNIST, {})
+        for one in plans:
+            temperature = own.get(one.method, preset(profile).temperature)
+            assert one.settings == replace(preset(profile), temperature=temperature)
+
+
+def test_the_short_budget_has_one_temperature_and_one_name():
+    plans = plan.planned_runs("cpu", ["early", "order"], plan.MNIST)
+    short = [one for one in plans if one.label.endswith("@6@fresh=False")]
+    assert {"shared", "g_hmlc", "hmce_released"} <= {one.method for one in short}
+    assert {one.settings for one in short if "batchnorm" not in one.label} == {Settings()}
+    assert plan.usual_settings("cpu", plan.MNIST + "_swapped", "hmce_paper") == Settings()
+    assert plan.usual_settings("cpu", plan.MNIST, "hmce_paper").temperature == 0.2
 
 
 def test_unknown_extra_is_named():
@@ -143,12 +155,13 @@ def test_trials_are_shorter_and_start_from_one_temperature():
         6,
         0.4,
     )
-    assert plan.usual_settings("cpu", "hierarchical_mnist_tuning").temperature == 0.1
+    digits = plan.usual_settings("cpu", "hierarchical_mnist_tuning", "g_hmlc")
+    assert digits == replace(preset("cpu"), epochs=20, temperature=0.1)
 
 
 def test_variants_of_hierarchical_mnist_have_the_old_budget_and_the_data_set_itself_the_new():
     assert plan.usual_settings("cpu") == preset("cpu") == replace(Settings(), fresh=True, epochs=40)
-    for name in ("swapped", "three", "path", "tail10", "tail50", "tuning"):
+    for name in ("swapped", "three", "path", "tail10", "tail50"):
         assert plan.usual_settings("cpu", f"{plan.MNIST}_{name}") == Settings()
 
 

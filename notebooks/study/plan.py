@@ -21,6 +21,7 @@ START_TEMPERATURE = Settings().temperature  # of all trials
 # variant of, or its kind -> method.
 TEMPERATURES = {
     "cpu": {
+        MNIST: {"hmce_paper": 0.2, "hmce_released": 0.2, "shared": 0.2},
         "grocery": {"supcon": 0.2, "hmce_paper": 0.4, "hmce_released": 0.2, "split": 0.2}
         | {"a_hmlc": 0.2}
     }
@@ -30,7 +31,7 @@ TEMPERATURES = {
 RAW, UNTOUCHED = "raw", {"encoder": "untouched", "epochs": 1}
 
 # Other variants of hierarchical MNIST than its trials are at the budget of the middle of learning.
-SHORT = {"epochs": 6, "fresh": False}
+SHORT = {"epochs": 6, "fresh": False, "temperature": START_TEMPERATURE}
 
 MAIN = ("hmce_paper", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
 BASELINES = ("cross_entropy", "supcon", "sign", "rectified", "random", "g_hmlc_batch")
@@ -111,7 +112,8 @@ GROUPS = (
         TEMPERATURE_METHODS,
         each("temperature", [START_TEMPERATURE]),
     ),
-    Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", map(times, (1 / 4, 1 / 2))), seeds=5),
+    Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", map(times, (0.25, 0.5))), seeds=5),
+    Group(("budget",), (MNIST,), BUDGET_MNIST, seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(2)])),
     Group(("budget",), ("cifar100",), BUDGET_METHODS, each("epochs", map(times, (1 / 3, 2 / 3)))),
     Group(("tuning",), TUNING, TUNING_METHODS, ({}, *_RATES), seeds=1),
@@ -162,7 +164,7 @@ def usual_settings(profile, dataset=MNIST, method=None):
     if profile == "cpu" and dataset == f"{MNIST}_tuning":
         settings = replace(settings, epochs=settings.epochs // 2)
     elif profile == "cpu" and dataset != MNIST and variant_of(dataset) == MNIST:
-        settings = replace(settings, **SHORT)
+        return replace(settings, **SHORT)
     if dataset.endswith("_tuning"):
         return replace(settings, temperature=START_TEMPERATURE)
     for name in (dataset, base_of(dataset)[0], kind_of(dataset)):
@@ -178,6 +180,8 @@ def run_label(method, settings, usual):
     if settings.encoder == "untouched":
         return RAW
     changed = [name for name, value in asdict(settings).items() if value != getattr(usual, name)]
+    if {"epochs", "fresh"} <= set(changed):  # the short budget has one temperature for all
+        changed = [name for name in changed if name != "temperature"]
     changed.sort(key=lambda name: (list(TAGS).index(name) if name in TAGS else len(TAGS), name))
     tags = [method]
     for name in changed:
