@@ -136,14 +136,16 @@ def test_groups_that_overlap_give_each_run_once(monkeypatch):
 
 
 def test_a_method_has_its_own_temperature(monkeypatch):
-    own = {"hierarchical_mnist": {"g_hmlc": 0.25}, "hierarchical_mnist_tail10": {"g_hmlc": 0.5}}
+    own = {"hierarchical_mnist": {"g_hmlc": 0.25}, "modelnet": {"g_hmlc": 0.3}}
+    own["modelnet40"] = {"g_hmlc": 0.5}
     monkeypatch.setattr(plan, "TEMPERATURES", {"cpu": own})
     plans = plan.planned_runs("cpu", options.EXTRAS)
     used = {(p.dataset, p.method): p.settings.temperature for p in plans if p.label == p.method}
     assert used["hierarchical_mnist", "g_hmlc"] == 0.25
-    assert used["hierarchical_mnist_swapped", "g_hmlc"] == 0.25  # a variant
-    assert used["hierarchical_mnist_three", "g_hmlc"] == 0.25  # of the same kind
-    assert used["hierarchical_mnist_tail10", "g_hmlc"] == 0.5
+    assert used["hierarchical_mnist_swapped", "g_hmlc"] == 0.1  # at the short budget
+    assert used["modelnet10", "g_hmlc"] == 0.3  # of this kind
+    assert used["modelnet40", "g_hmlc"] == 0.5
+    assert plan.usual_settings("cpu", "modelnet40_super", "g_hmlc").temperature == 0.5  # a variant
     assert used["hierarchical_mnist", "a_hmlc"] == preset("cpu").temperature
     assert used["cifar100", "g_hmlc"] == preset("cpu", "cifar100").temperature
     assert plan.usual_settings("gpu", plan.MNIST, "g_hmlc") == preset("gpu")
