@@ -30,7 +30,8 @@ def test_rows_of_a_run(run):
     rows = evaluation.evaluate(run)
     assert all(list(row) == results.COLUMNS for row in rows)
     per_level = ("linear_accuracy", "knn_accuracy", "embedding_knn_accuracy", "silhouette", "nmi")
-    per_level += ("worst_class_accuracy", "top_down_accuracy")
+    per_level += ("worst_class_accuracy", "top_down_accuracy", "coherent_accuracy")
+    per_level += ("top_down_calibration_error",)
     whole = ("explained_variance", "effective_rank", "fpa", "tice", "nlca", "mistake_severity")
     expected = {(level, metric) for level in LEVELS for metric in per_level}
     expected |= {("all", metric) for metric in whole}
@@ -139,3 +140,11 @@ def test_other_code_or_data_makes_them_anew(tmp_path, run, monkeypatch):
         for split in (test, half)
     )
     assert whole != part
+
+
+def test_calibration_error_of_certain_and_of_careful_classes():
+    labels = torch.tensor([0, 0, 1, -1])
+    sure = torch.tensor([1.0, 1.0, 1.0, 1.0]), torch.tensor([0.5, 0.5, 0.5, 0.1])
+    classes = torch.zeros(4, dtype=torch.long)  # two of three are right
+    errors = [evaluation.calibration_error((classes, part), labels) for part in sure]
+    assert errors == pytest.approx([1 / 3, 2 / 3 - 1 / 2])

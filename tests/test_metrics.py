@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from hmlc_core import metrics
-from study import evaluation, predictions
+from study import evaluation
 
 
 def clusters(n=300, classes=3, dim=5, noise=1.0, seed=0):
@@ -135,7 +135,7 @@ def test_coherent_scores_are_the_largest_below():
     paths = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3], [1, 2, 4], [1, 3, 5]])
     generator = torch.Generator().manual_seed(0)
     scores = [torch.rand(7, count, generator=generator).double() for count in (2, 4, 6)]
-    ours = predictions.coherent(scores, paths)
+    ours = evaluation.coherent(scores, paths)
     for level, count in enumerate((2, 4, 6)):
         for k in range(count):
             below = [
@@ -152,7 +152,7 @@ def test_coherent_scores_are_the_largest_below():
         (ours[1], ours[2], paths[:, 1:].T),
     ):
         assert (upper[:, parents] >= lower[:, children]).all()
-    again = predictions.coherent(ours, paths)
+    again = evaluation.coherent(ours, paths)
     assert all(torch.equal(a, b) for a, b in zip(again, ours))
     decoded = metrics.top_down(ours, paths)
     assert all(row in paths.tolist() for row in decoded.tolist())
@@ -161,9 +161,9 @@ def test_coherent_scores_are_the_largest_below():
 def test_coherent_leaves_the_given_scores_and_a_single_level_alone():
     given = [torch.tensor([[0.1, 0.2]]), torch.tensor([[0.9, 0.3, 0.4]])]
     kept = [part.clone() for part in given]
-    assert predictions.coherent(given, PATHS)[0][0].tolist() == pytest.approx([0.9, 0.4])
+    assert evaluation.coherent(given, PATHS)[0][0].tolist() == pytest.approx([0.9, 0.4])
     assert all(torch.equal(a, b) for a, b in zip(given, kept))
-    assert torch.equal(predictions.coherent(given[1:], PATHS[:, 1:])[0], given[1])
+    assert torch.equal(evaluation.coherent(given[1:], PATHS[:, 1:])[0], given[1])
 
 
 def test_top_down_decoding_follows_the_first_level():

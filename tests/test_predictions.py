@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from hmlc_core import Settings, build_hierarchical_mnist, metrics, pretrain, runs
-from study import figures, induced, predictions
+from study import evaluation, figures, induced, predictions
 
 SETTINGS = Settings(canvas=24, train_size=2000, dim=8, epochs=1, batch_size=256)
 
@@ -31,7 +31,7 @@ def test_predictions_are_coherent_paths_with_their_probabilities(run, tmp_path):
     assert (table["central probability"] >= table["pair probability"]).all()
     logits = runs.level_logits(run, "train")
     known = torch.from_numpy(run.dataset.labels).unique(dim=0)
-    scores = predictions.coherent([x.softmax(1) for x in logits], known)
+    scores = evaluation.coherent([x.softmax(1) for x in logits], known)
     expected = metrics.top_down(scores, known)[:12]
     names = [run.dataset.class_names[1][k] for k in expected[:, 1]]
     assert list(table["pair"]) == names

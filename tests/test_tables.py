@@ -228,6 +228,19 @@ def test_finding_is_what_masks_add(numbers):
         assert panels[title][-1][1:] == pytest.approx(results.mean_and_interval(change))
 
 
+def test_decodings_stand_side_by_side_where_they_were_made():
+    name, made = f"{MNIST}_path", rows(f"{MNIST}_path", "split", "all", "tice", [0.1])
+    assert tables.decoded(numbers_of(made)) == []
+    metrics = ("linear_accuracy", "top_down_accuracy", "coherent_accuracy")
+    for value, metric in enumerate((*metrics, "top_down_calibration_error"), 1):
+        made += rows(name, "split", "central", metric, [value / 10])
+    numbers = numbers_of(made)
+    assert tables.decoded(numbers) == [name]
+    (row,) = tables.decodings(numbers, name).to_dict("records")
+    shown = [row[f"central: {kind}"] for kind in ("alone", "top down", "coherent")]
+    assert shown == ["10.0", "20.0", "30.0"] and row["central: calibration error"] == "40.0"
+
+
 def test_budget_points_are_the_epochs_of_the_names():
     usual = plan.usual_settings("cpu", "cifar100").epochs
     made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.6])
@@ -247,12 +260,13 @@ def test_tag_of_the_short_budget_is_none_where_it_is_the_usual():
     assert tables.tag_of_short("smoke") == "" and tables.tag_of_short("cpu").startswith("@6")
 
 
-def test_budget_points_of_hierarchical_mnist_are_also_of_the_same_composites():
+def test_budget_points_leave_out_runs_on_the_same_composites():
     usual = plan.usual_settings("cpu").epochs
     made = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.9])
+    made += rows(MNIST, "g_hmlc@10", "central", "linear_accuracy", [0.3])
     made += rows(MNIST, "g_hmlc@6@fresh=False", "central", "linear_accuracy", [0.2])
     points = tables.budget_points(numbers_of(made), MNIST)
-    assert sorted(zip(points.epochs, points.value)) == [(6, 0.2), (usual, 0.9)]
+    assert sorted(zip(points.epochs, points.value)) == [(10, 0.3), (usual, 0.9)]
 
 
 def test_rows_with_a_tag_have_it_and_no_other():

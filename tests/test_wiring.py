@@ -641,6 +641,28 @@ def test_numbers_of_whole_paths_are_those_of_a_loop_over_samples(world):
     assert 0 < np.mean(exist) < 1 and len(paths) < 100
 
 
+def test_coherent_decoding_and_calibration_are_those_of_a_loop_over_samples(world):
+    first, second = (part.softmax(1).tolist() for part in runs.level_logits(world.run, "test"))
+    paths = {tuple(row) for row in world.train.labels.tolist() if min(row) >= 0}
+    hits, bins = ([], []), ([[] for _ in range(15)], [[] for _ in range(15)])
+    for a, b, truth in zip(first, second, world.test.labels.tolist()):
+        raised = [max([a[k], *(b[j] for i, j in paths if i == k)]) for k in range(10)]
+        top = max({p[0] for p in paths}, key=lambda k: raised[k])
+        leaf = max((p[1] for p in paths if p[0] == top), key=lambda k: b[k])
+        plain = max({p[0] for p in paths}, key=lambda k: a[k])
+        last = max((p[1] for p in paths if p[0] == plain), key=lambda k: b[k])
+        for level, found, sure in ((0, top, a[plain]), (1, leaf, b[last])):
+            if truth[level] >= 0:
+                hits[level].append(found == truth[level])
+                right = (plain, last)[level] == truth[level]
+                bins[level][min(int(15 * sure), 14)].append(sure - right)
+    for name, hit, filled in zip(LEVELS, hits, bins):
+        assert world.value[name, "coherent_accuracy"] == pytest.approx(np.mean(hit))
+        error = sum(abs(sum(gaps)) for gaps in filled) / len(hit)
+        assert world.value[name, "top_down_calibration_error"] == pytest.approx(error, abs=1e-5)
+        assert error > 0.01
+
+
 def test_every_number_of_a_run_is_compared_here(world):
     known = {(level, metric) for level in LEVELS for metric in PER_LEVEL}
     known |= {("subsidiary", "head_accuracy"), ("subsidiary", "tail_accuracy")}
@@ -649,7 +671,8 @@ def test_every_number_of_a_run_is_compared_here(world):
 
 
 PER_LEVEL = ("linear_accuracy", "knn_accuracy", "embedding_knn_accuracy", "silhouette", "nmi")
-PER_LEVEL += ("worst_class_accuracy", "top_down_accuracy")
+PER_LEVEL += ("worst_class_accuracy", "top_down_accuracy", "coherent_accuracy")
+PER_LEVEL += ("top_down_calibration_error",)
 OF_ALL = ("explained_variance", "effective_rank", "fpa", "tice", "nlca", "mistake_severity")
 
 

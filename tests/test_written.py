@@ -343,3 +343,42 @@ def test_one_seed_is_in_no_count_of_verdicts():
     assert sentences.tally(numbers, "a_hmlc", "g_hmlc").endswith("of two comparisons")
     assert sentences.several(numbers, "cifar100") and not sentences.several(numbers, MNIST)
     assert "two levels of one data sets" in sentences.identified(numbers)
+
+
+def at_budgets(method, means):
+    """Rows of level subsidiary at numbers of epochs, three seeds close to each mean."""
+    made = []
+    for epochs, mean in means.items():
+        label = method if epochs == plan.usual_settings("cpu").epochs else f"{method}@{epochs}"
+        values = [mean - 0.001, mean, mean + 0.001]
+        made += rows(MNIST, label, "subsidiary", "linear_accuracy", values)
+    return made
+
+
+def test_doubling_names_what_has_not_settled():
+    made = at_budgets("split", {40: 0.9, 80: 0.91}) + at_budgets("shared", {40: 0.8, 80: 0.85})
+    made += at_budgets("a_hmlc", {10: 0.5, 40: 0.7})  # never doubled
+    text = sentences.doubled(numbers_of(made))
+    assert text == "*split* +1.0; by more than two points: *shared* +5.0"
+    assert sentences.doubled(numbers_of(at_budgets("a_hmlc", {10: 0.5, 40: 0.7}))) == ""
+
+
+def test_crossings_are_of_decided_differences_alone():
+    made = at_budgets("shared", {10: 0.2, 40: 0.9}) + at_budgets("split", {10: 0.5, 40: 0.8})
+    text = sentences.crossings(numbers_of(made))
+    assert text == (
+        "*shared* is above *split* at subsidiary level after 40 epochs, below it after 10"
+    )
+    made = at_budgets("shared", {10: 0.2, 40: 0.9}) + at_budgets("split", {10: 0.5, 40: 0.95})
+    assert "no two methods" in sentences.crossings(numbers_of(made))
+
+
+def test_trials_have_a_column_for_each_level_and_temperature():
+    made = [
+        row
+        for label, value in (("split", 0.9), ("split@t0.2", 0.8), ("split@6@fresh=False", 0.1))
+        for row in rows(f"{MNIST}_tuning", label, "subsidiary", "linear_accuracy", [value])
+    ]
+    text = written.trials(numbers_of(made), f"{MNIST}_tuning")
+    assert "|control: split|90.0|80.0|" in text and "10.0" not in text
+    assert written.trials(numbers_of([]), f"{MNIST}_tuning") == ""

@@ -46,7 +46,8 @@ def hierarchical_evaluation(run, split, logits):
     """Rows of what the linear layers say about the hierarchy.
 
     The worst class of each level, the head and the tail of the finest and its families; decoded
-    from the top, the accuracy of each level; and metrics.path_metrics (level "all").
+    from the top, the accuracy of each level and its calibration; the accuracy of coherent scores;
+    and metrics.path_metrics (level "all").
 
     Args:
         logits: L tensors [N, classes], see runs.level_logits.
@@ -61,6 +62,7 @@ def hierarchical_evaluation(run, split, logits):
     rows += family_rows(run, predictions[:, -1], test, paths)
     decoded = metrics.top_down(logits, paths)
     rows += level_rows(run, "top_down_accuracy", decoded.T, test)
+    rows += decoding_rows(run, decoded, [x.softmax(1) for x in logits], paths, test)
     labels = torch.from_numpy(test.labels)
     of_paths = metrics.path_metrics(predictions, decoded, labels, paths)
     return rows + [runs.row(run, "all", name, value) for name, value in of_paths.items()]
@@ -123,6 +125,49 @@ def family_rows(run, predictions, test, paths):
     name = test.level_names[-1]
     rows = [runs.row(run, name, f"accuracy_of_families_{k}", v) for k, v in values.items()]
     return rows if len(rows) > 1 else []
+
+
+def decoding_rows(run, decoded, probabilities, paths, test):
+    """Rows of how right the probabilities of classes decoded from the top are, and of the accuracy
+    of classes decoded from coherent scores.
+
+    Args:
+        decoded: int64 [N, L], see metrics.top_down; paths: label tuples [P, L].
+        probabilities: L tensors [N, classes].
+    """
+    sure = [p.gather(1, c[:, None])[:, 0] for p, c in zip(probabilities, decoded.T)]
+    chosen = zip(decoded.T, sure)
+    rows = level_rows(run, "top_down_calibration_error", chosen, test, calibration_error)
+    coherently = metrics.top_down(coherent(probabilities, paths), paths)
+    return rows + level_rows(run, "coherent_accuracy", coherently.T, test)
+
+
+def calibration_error(chosen, labels, bins=15):
+    """Expected calibration error (Guo et al., ICML 2017): the mean over samples with a label of
+    |accuracy - probability| of their bin; bins divide 0..1 evenly.
+
+    Args:
+        chosen: classes [N] and their probabilities [N].
+    """
+    predicted, probability = (part[labels >= 0] for part in chosen)
+    excess = probability.double() - (predicted == labels[labels >= 0]).double()
+    place = (probability * bins).long().clamp(max=bins - 1)
+    return float(excess.new_zeros(bins).index_add_(0, place, excess).abs().sum() / len(excess))
+
+
+def coherent(probabilities, paths):
+    """Scores by which a parent is at least as likely as each of its children: L tensors [M, C].
+
+    The max constraint of C-HMCNN (Giunchiglia and Lukasiewicz, NeurIPS 2020): a class scores the
+    most of its own and its descendants' probabilities. metrics.top_down makes paths of them.
+    probabilities: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist.
+    """
+    scores = list(probabilities)
+    for level in reversed(range(len(scores) - 1)):
+        parents, children = paths[:, level : level + 2].unique(dim=0).T
+        below = scores[level + 1][:, children]
+        scores[level] = scores[level].scatter_reduce(1, parents.expand_as(below), below, "amax")
+    return scores
 
 
 def embedding_evaluation(run, split="test"):

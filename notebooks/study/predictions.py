@@ -8,7 +8,7 @@ import pandas as pd
 from hmlc_core import HierarchicalDataset, metrics, runs
 from hmlc_core.data import kinds
 from hmlc_core.data.images import read_image
-from study.evaluation import known_paths
+from study.evaluation import coherent, known_paths
 
 
 def predict(run, paths, size):
@@ -39,21 +39,6 @@ def predict(run, paths, size):
         table[name] = [run.dataset.class_names[level][k] for k in classes.tolist()]
         table[f"{name} probability"] = scores[level].gather(1, classes[:, None])[:, 0].tolist()
     return pd.DataFrame(table)
-
-
-def coherent(probabilities, paths):
-    """Scores by which a parent is at least as likely as each of its children: L tensors [M, C].
-
-    The max constraint of C-HMCNN (Giunchiglia and Lukasiewicz, NeurIPS 2020): a class scores the
-    most of its own and its descendants' probabilities. metrics.top_down makes paths of them.
-    probabilities: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist.
-    """
-    scores = list(probabilities)
-    for level in reversed(range(len(scores) - 1)):
-        parents, children = paths[:, level : level + 2].unique(dim=0).T
-        below = scores[level + 1][:, children]
-        scores[level] = scores[level].scatter_reduce(1, parents.expand_as(below), below, "amax")
-    return scores
 
 
 def pictures_in(place):

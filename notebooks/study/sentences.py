@@ -5,6 +5,7 @@ value that decides whether a section of the template is there.
 """
 
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -235,9 +236,11 @@ def best(numbers, dataset, among=None):
 
 
 def settings(numbers, dataset):
-    """The budget, batch, learning rate and temperature of a data set."""
+    """The budget, batch and learning rate of a data set; the temperature where all share it."""
     used = plan.usual_settings(numbers.profile, dataset)
     text = f"{used.epochs} epochs, batch {used.batch_size}, learning rate {used.learning_rate:g}"
+    if dataset in plan.TEMPERATURES.get(numbers.profile, {}):
+        return f"{text}, each method at [its own temperature](#how-settings-were-chosen)"
     return f"{text}, temperature {used.temperature:g}"
 
 
@@ -302,6 +305,7 @@ def rounding(numbers, method="g_hmlc", level="subsidiary"):
     return listed([text for text in texts if text != "–"] or ["not repeated"])
 
 
+SETTLED = 0.02  # change of accuracy that twice the budget may make
 LEARNED = 0.5  # accuracy above which a run has learned a level of ten classes
 
 
@@ -328,6 +332,50 @@ def temperatures(numbers, dataset):
             settings = plan.usual_settings(numbers.profile, dataset, key)
             own.setdefault(settings.temperature, []).append(name(key))
     return "; ".join(f"{value:g} for {listed(own[value])}" for value in sorted(own))
+
+
+def doubled(numbers, dataset=MNIST):
+    """What twice the usual number of epochs changes, at each level and paired over seeds: a clause,
+    methods that move by more than two points last."""
+    points = tables.budget_points(numbers, dataset)
+    usual = plan.usual_settings(numbers.profile, dataset).epochs
+    still, moved = [], []
+    for method in figures.ordered(points.method[points.epochs == 2 * usual]):
+        own = points[points.method == method]
+        table = own.pivot_table(index=["level", "seed"], columns="epochs", values="value")
+        change = (table[2 * usual] - table[usual]).dropna().groupby("level").mean()
+        change = [change[level] for level in numbers.levels(dataset)]
+        text = f"{name(method)} {' / '.join(map(amount, change))}"
+        (still if max(map(abs, change)) <= SETTLED else moved).append(text)
+    parts = [f"{listed(still)}"] if still else []
+    return "; by more than two points: ".join(parts + ([listed(moved)] if moved else []))
+
+
+def crossings(numbers, dataset=MNIST):
+    """Pairs of methods of which one budget's interval says above and another's below: a clause."""
+    points = tables.budget_points(numbers, dataset)
+    texts = []
+    for level in numbers.levels(dataset):
+        part = points[points.level == level]
+        table = part.pivot_table(index=["epochs", "seed"], columns="method", values="value")
+        for a, b in combinations(figures.ordered(table.columns), 2):
+            words = _verdicts_by_budget((table[a] - table[b]).dropna())
+            if {"above", "below"} <= set(words.values()):
+                texts.append(_crossing(a, b, level, words))
+    return listed(texts or ["no two methods change places beyond their intervals"])
+
+
+def _verdicts_by_budget(change):
+    """{epochs: direction} of differences with index (epochs, seed)."""
+    groups = change.groupby("epochs")
+    return {n: results.direction(*results.mean_and_interval(values)) for n, values in groups}
+
+
+def _crossing(a, b, level, words):
+    over, under = (
+        listed([str(n) for n, word in words.items() if word == kind]) for kind in ("above", "below")
+    )
+    return f"{name(a)} is above {name(b)} at {level} level after {over} epochs, below it after {under}"
 
 
 def family(dataset):

@@ -14,7 +14,6 @@ from study.variants import METHODS
 
 MAIN = (*plan.BY_NOTEBOOK[1:], MNIST)
 TREES = (f"{MNIST}_path", *plan.BY_NOTEBOOK[1:])
-SAME_IMAGES = "@fresh=False"  # behind a method's name: every epoch has the same composites
 
 
 @dataclass
@@ -221,6 +220,24 @@ def trees(numbers):
     return [name for name in TREES if name in have]
 
 
+def decoded(numbers):
+    """The trees whose classes were also decoded from coherent scores."""
+    have = set(numbers.plain[numbers.plain.metric == "coherent_accuracy"].dataset)
+    return [name for name in trees(numbers) if name in have]
+
+
+def decodings(numbers, dataset):
+    """Linear accuracy where each level decides alone, from the top, and by coherent scores; and the
+    calibration error of the second."""
+    headings = [
+        ("{}: alone", "linear_accuracy", None),
+        ("{}: top down", "top_down_accuracy", None),
+        ("{}: coherent", "coherent_accuracy", None),
+        ("{}: calibration error", "top_down_calibration_error", None),
+    ]
+    return cells(numbers, dataset, _columns(numbers.levels(dataset), headings))
+
+
 def with_ours(numbers):
     """The validation sets on which our own masks were tried."""
     return figures.ordered(numbers.plain[numbers.plain.method == "separability"].dataset)
@@ -373,12 +390,13 @@ def budget_points(numbers, dataset="cifar100"):
     """Linear accuracy at each number of epochs a method was trained for, all from one machine.
 
     Returns:
-        Data frame with columns method, epochs, level, value; empty if nothing but the usual number
-        was run. Whether the composites are the same in each epoch is not told apart.
+        Data frame with columns method, epochs, level, seed, value; empty if nothing but the usual
+        number was run.
     """
     rows = numbers.rows[(numbers.rows.dataset == dataset)]
     rows = rows[rows.metric == "linear_accuracy"]
-    rows = rows.join(changed_setting(rows.method.str.removesuffix(SAME_IMAGES), ""))
+    rows = rows.join(changed_setting(rows.method, ""))
+    rows = rows[rows.key.notna()]
     here = rows[~rows.recorded]
     rows = here if here.value_of.notna().any() else rows[rows.recorded]
     usual = plan.usual_settings(numbers.profile, dataset).epochs
@@ -386,7 +404,7 @@ def budget_points(numbers, dataset="cifar100"):
         method=rows.key, epochs=rows.value_of.astype(float).fillna(usual).astype(int)
     )
     tried = points[points.epochs != usual].method
-    return points[points.method.isin(tried)][["method", "epochs", "level", "value"]]
+    return points[points.method.isin(tried)][["method", "epochs", "level", "seed", "value"]]
 
 
 def temperatures(numbers, dataset):

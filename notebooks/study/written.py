@@ -20,7 +20,7 @@ from study.plan import MNIST
 TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
 TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = "has several seeds says swapped tail tally identified best settings budget_of_bits parts"
-OFFERED += " code levels_found rounding sources learned temperatures"
+OFFERED += " code levels_found rounding sources learned temperatures doubled crossings"
 NAMES = {"MNIST": MNIST, "CIFAR": "cifar100", "MODELNET": "modelnet10", "GROCERY": "grocery"}
 NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIST}_swapped"}
 NAMES |= {f"TAIL{ratio}": f"{MNIST}_tail{ratio}" for ratio in (10, 50)}
@@ -68,6 +68,13 @@ def means_tried(numbers, dataset, setting):
     return means.partition(": ")[2].removesuffix(".") if len(table) else "not tried"
 
 
+def trials(numbers, dataset):
+    """Linear accuracy of each method at each temperature tried on a validation set, folded."""
+    table, _ = tables.tried(numbers, dataset, "temperature")
+    name = figures.dataset_name(dataset)
+    return folded(f"{name}: trials of temperature, %", table) if len(table) else ""
+
+
 def origin(numbers):
     """Runs, numbers, devices and commits of each data set, folded."""
     return folded("Runs, devices and commits", sentences.provenance(numbers))
@@ -86,7 +93,7 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-MADE_HERE = (accuracies, budgets, order, means_tried, origin, glance)
+MADE_HERE = (accuracies, budgets, order, means_tried, trials, origin, glance)
 
 
 def words(numbers):
