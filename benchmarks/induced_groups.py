@@ -1,7 +1,7 @@
 """Twenty groups induced from CIFAR-100's classes beside its superclasses: SupCon, trained on the
 100 classes alone with the settings of profile cpu, seeds 0 to 2."""
 
-import common  # noqa: F401 puts the project on the path
+import common  # noqa: F401, puts the project on the path
 import torch
 
 from hmlc_core import load_dataset, pretrain

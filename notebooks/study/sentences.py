@@ -375,7 +375,9 @@ def _crossing(a, b, level, words):
     over, under = (
         listed([str(n) for n, word in words.items() if word == kind]) for kind in ("above", "below")
     )
-    return f"{name(a)} is above {name(b)} at {level} level after {over} epochs, below it after {under}"
+    return (
+        f"{name(a)} is above {name(b)} at {level} level after {over} epochs, below it after {under}"
+    )
 
 
 def family(dataset):
