@@ -336,6 +336,16 @@ def test_learned_tells_methods_apart_by_their_runs():
     assert text == "by *split*; in two of three runs by G-HMLC; not by HMCE (paper)"
 
 
+def test_the_first_run_is_seed_0s():
+    made = rows(MNIST, "g_hmlc", "subsidiary", "linear_accuracy", [0.1, 0.92])
+    made += rows(MNIST, "split", "subsidiary", "linear_accuracy", [0.9, 0.1])
+    texts = [sentences.first_run(numbers_of(made), method) for method in ("g_hmlc", "split")]
+    assert texts == [
+        "G-HMLC's run did not learn the subsidiary level (10.0 %)",
+        "*split*'s run learned the subsidiary level (90.0 %)",
+    ]
+
+
 def test_one_seed_is_in_no_count_of_verdicts():
     made = runs(MNIST, MAIN, ("central", "subsidiary"), 1)
     made += runs("cifar100", MAIN, ("superclass", "class"), 3)

@@ -324,6 +324,15 @@ def learned(numbers, dataset=MNIST, level="subsidiary"):
     return "; ".join([*parts, *some, *([f"not by {listed(never)}"] if never else [])])
 
 
+def first_run(numbers, method, dataset=MNIST, level="subsidiary"):
+    """Whether a method's run with seed 0, the one that maps show, learned a level: a sentence
+    without its full stop."""
+    values = numbers.values(dataset, level, "linear_accuracy")[method]
+    accuracy = values.xs(0, level="seed").iloc[0]
+    word = "learned" if accuracy > LEARNED else "did not learn"
+    return f"{name(method)}'s run {word} the {level} level ({results.percent(accuracy)} %)"
+
+
 def temperatures(numbers, dataset):
     """Which method has which temperature on a data set: a clause."""
     own = {}
