@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import ROOT
 
 from hmlc_core.settings import preset
@@ -130,3 +131,22 @@ def test_the_committed_reference_agrees_with_itself_and_with_no_other_seeds():
     chance = 1 / part.level.map(check.CLASSES)
     learned = part.value > chance + 0.1
     assert (check.allowed(part)[learned] < (part.value - chance)[learned]).all()
+
+
+@pytest.mark.parametrize("precision, status", [(torch.float32, 1), (torch.bfloat16, 0)])
+def test_smoke_in_another_precision_is_allowed_the_cap(monkeypatch, precision, status):
+    reference = rows("m", [0.8]) + rows("m", [5.0], "all", "effective_rank")
+    results.add(reference, results.reference_path("smoke"))
+    own = rows("m", [0.71]) + rows("m", [6.4], "all", "effective_rank")
+    results.add(own, results.path("smoke"))
+    monkeypatch.setattr(check.devices, "precision", lambda device: precision)
+    assert check.check("smoke", planned("m", [0])) == status
+    results.add(rows("m", [0.69]), results.path("smoke"))
+    assert check.check("smoke", planned("m", [0])) == 1  # there is a cap
+
+
+def test_other_profiles_are_compared_with_their_own_spread(monkeypatch):
+    results.add(rows("m", [0.8]), results.reference_path("cpu"))
+    results.add(rows("m", [0.76]), results.path("cpu"))
+    monkeypatch.setattr(check.devices, "precision", lambda device: torch.bfloat16)
+    assert check.check("cpu", planned("m", [0])) == 1
