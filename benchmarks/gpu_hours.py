@@ -1,6 +1,6 @@
-"""GPU hours of profile `gpu`, an estimate: operations counted on the meta device, over what ResNets
-sustain in mixed precision: 60 TFLOP/s on an A100, 10 on a T4 (2,500 and 400 images/s of ResNet-50's
-training on ImageNet)."""
+"""GPU hours of profiles `gpu` and `paper`, an estimate: operations counted on the meta device, over
+what ResNets sustain in mixed precision: 60 TFLOP/s on an A100, 10 on a T4 (2,500 and 400 images/s
+of ResNet-50's training on ImageNet)."""
 
 from collections import Counter
 from unittest import mock
@@ -15,18 +15,13 @@ from hmlc_core.settings import preset
 from study import plan
 
 SUSTAINED = {"A100": 60e12, "T4": 10e12}
-SAMPLES = {  # training images
-    "hierarchical_mnist": 54_000,
-    "cifar100": 50_000,
-    "modelnet10": 9 * 3_991,
-    "modelnet40": 9 * 9_843,
-}
+MESHES = {"modelnet10": 9 * 3_991, "modelnet40": 9 * 9_843}  # training images of these
+DATASETS = ("hierarchical_mnist", "cifar100", *MESHES)
 VIEWS = 8
 
 
-def sample_flops(name):
+def sample_flops(name, settings):
     """Operations of a training step for one image, both views."""
-    settings = preset("gpu", kind_of(name))
     channels = 1 if name == "hierarchical_mnist" else 3  # a pretrained net makes three of one
     real = torchvision.models.resnet50
     untrained = mock.patch("torchvision.models.resnet50", lambda weights: real(weights=None))
@@ -38,22 +33,35 @@ def sample_flops(name):
     return 2 * counter.get_total_flops() / VIEWS
 
 
-def main():
-    cost = {name: sample_flops(name) * samples for name, samples in SAMPLES.items()}  # an epoch
+def run_flops(name, profile):
+    """Operations of a whole run."""
+    settings = preset(profile, kind_of(name))
+    images = MESHES.get(name, settings.train_size)
+    return sample_flops(name, settings) * images * settings.epochs
+
+
+def table(profile, extras):
+    """Print what the runs of a profile cost by data set: one of them, and all."""
+    cost = {name: run_flops(name, profile) for name in DATASETS}
     work, runs = Counter(), Counter()
-    for planned in plan.planned_runs("gpu", list(plan.EXTRAS)):
+    for planned in plan.planned_runs(profile, extras):
         name = plan.variant_of(planned.dataset)
-        work[name] += cost[name] * planned.settings.epochs
-        runs[name] += 1
+        if name in cost:
+            share = planned.settings.epochs / preset(profile, kind_of(name)).epochs
+            work[name] += cost[name] * share
+            runs[name] += 1
     columns = [f"one run, {card}" for card in SUSTAINED] + ["runs"]
     columns += [f"all, {card}" for card in SUSTAINED]
+    print(f"\nprofile {profile}, --with {','.join(extras)}\n")
     print("| data set | " + " | ".join(columns) + " |\n|" + " --- |" * (1 + len(columns)))
-    for name in SAMPLES:
-        one = cost[name] * preset("gpu", kind_of(name)).epochs
-        cells = [f"{one / 3600 / speed:.1f} h" for speed in SUSTAINED.values()] + [str(runs[name])]
-        cells += [f"{work[name] / 3600 / speed:,.0f} h" for speed in SUSTAINED.values()]
+    for name in runs:
+        cells = [f"{cost[name] / 3600 / speed:.1f} h" for speed in SUSTAINED.values()] + [
+            str(runs[name])
+        ]
+        cells += [f"{work[name] / 3600 / speed:,.1f} h" for speed in SUSTAINED.values()]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
-    main()
+    table("gpu", ["cifar100"])
+    table("paper", list(plan.EXTRAS))

@@ -137,6 +137,7 @@ ENCODERS = {
     "small_cnn": (lambda channels: SmallCNN(channels, 16), 128),
     "small_resnet": (lambda channels: SmallResNet(channels, 16), 128),
     "resnet18": (lambda channels: resnet(channels, 18), 512),
+    "resnet18_cifar": (lambda channels: resnet(channels, 18, "cifar"), 512),
     "resnet50_cifar": (lambda channels: resnet(channels, 50, "cifar"), 2048),
     "resnet50_imagenet": (lambda channels: PretrainedResNet50(), 2048),
 }

@@ -1,6 +1,6 @@
 """Train one run; under torchrun with several processes, on one batch. Notebook 03 then finds it.
 
-torchrun --nproc-per-node 2 notebooks/train.py hierarchical_mnist g_hmlc --profile gpu
+torchrun --nproc-per-node 2 notebooks/train.py hierarchical_mnist g_hmlc --profile paper
 """
 
 import argparse

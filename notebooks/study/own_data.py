@@ -86,7 +86,8 @@ def own_settings(samples, side, profile="cpu", pretrained="", **changes):
     Args:
         samples: number of training images.
         side: of an image, in pixels.
-        profile: whose ModelNet settings are the start of a net from scratch; "gpu" has a larger.
+        profile: whose ModelNet settings are the start of a net from scratch; with "gpu" or
+            "paper" that is a larger one.
         pretrained: name of a timm model to adapt; the start is then the grocery data set's.
         changes: any field of Settings; None leaves it as it is.
 
@@ -108,7 +109,7 @@ def own_settings(samples, side, profile="cpu", pretrained="", **changes):
         "learning_rate": LEARNING_RATE * min(batch_size / LARGE_BATCH, 1) ** 0.5,
         "pretrained": pretrained,
     }
-    if profile == "gpu" and not pretrained:
+    if profile in ("gpu", "paper") and not pretrained:
         chosen["encoder"] = "resnet18"  # from scratch: no download
     return replace(base, **chosen | {k: v for k, v in changes.items() if v is not None})
 

@@ -8,8 +8,8 @@ from hmlc_core.settings import Settings, preset
 from study import variants
 from study.options import EXTRAS
 
-SEEDS = {"smoke": 2, "cpu": 3, "gpu": 3}  # so many, from 0
-TSNE_SIZE = {"smoke": 200, "cpu": 2000, "gpu": 10000}  # test images drawn in Figure 4
+SEEDS = {"smoke": 2, "cpu": 3, "gpu": 1, "paper": 3}  # so many, from 0
+TSNE_SIZE = {"smoke": 200, "cpu": 2000, "gpu": 10000, "paper": 10000}  # test images in Figure 4
 
 MNIST = "hierarchical_mnist"
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
@@ -191,7 +191,7 @@ def run_label(method, settings, usual):
 
 
 def planned_runs(profile, extras=(), dataset=None):
-    """The training runs of a profile ("smoke", "cpu" or "gpu") as Plans, seed by seed.
+    """The training runs of a profile as Plans, seed by seed.
 
     Args:
         extras: names from EXTRAS.
