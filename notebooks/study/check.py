@@ -4,8 +4,8 @@ Two runs of the same seed on another machine or torch differ by rounding, which 
 a method whose seeds differ much among themselves may differ as much here. So what is allowed is
 twice the standard deviation over the reference's seeds, but at least FLOOR and at most CAP, and
 never more than half the way to chance. Numbers that are no shares: RELATIVE to the reference. The
-reference of profile smoke is in float32 and of 256 images: in another precision CAP is allowed, and three
-times that for the worst of ten classes.
+reference of profile smoke is in float32 and of 256 images: in another precision CAP is allowed, and
+three times that for the worst of ten classes.
 """
 
 import numpy as np
