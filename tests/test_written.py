@@ -346,6 +346,14 @@ def test_the_first_run_is_seed_0s():
     ]
 
 
+def test_the_highest_is_of_all_settings_of_that_method():
+    made = rows(MNIST, "split", "subsidiary", "linear_accuracy", [0.1, 0.3])
+    made += rows(MNIST, "split@10", "subsidiary", "linear_accuracy", [0.4])
+    made += rows(MNIST, "split", "central", "linear_accuracy", [0.9])
+    made += rows(MNIST, "split_random", "subsidiary", "linear_accuracy", [0.8])
+    assert sentences.highest(numbers_of(made), "split") == "40.0"
+
+
 def test_one_seed_is_in_no_count_of_verdicts():
     made = runs(MNIST, MAIN, ("central", "subsidiary"), 1)
     made += runs("cifar100", MAIN, ("superclass", "class"), 3)
@@ -369,7 +377,7 @@ def test_doubling_names_what_has_not_settled():
     made = at_budgets("split", {40: 0.9, 80: 0.91}) + at_budgets("shared", {40: 0.8, 80: 0.85})
     made += at_budgets("a_hmlc", {10: 0.5, 40: 0.7})  # never doubled
     text = sentences.doubled(numbers_of(made))
-    assert text == "*split* +1.0; by more than two points: *shared* +5.0"
+    assert text == "*split* +1.0 points; more than two points: *shared* +5.0 (seeds: three)"
     assert sentences.doubled(numbers_of(at_budgets("a_hmlc", {10: 0.5, 40: 0.7}))) == ""
 
 

@@ -333,6 +333,13 @@ def first_run(numbers, method, dataset=MNIST, level="subsidiary"):
     return f"{name(method)}'s run {word} the {level} level ({results.percent(accuracy)} %)"
 
 
+def highest(numbers, method, dataset=MNIST, level="subsidiary"):
+    """The highest linear accuracy, in %, of a method's runs of a data set, at any setting."""
+    rows = numbers.rows[(numbers.rows.dataset == dataset) & (numbers.rows.level == level)]
+    rows = rows[(rows.metric == "linear_accuracy") & (rows.method.str.split("@").str[0] == method)]
+    return results.percent(rows.value.max())
+
+
 def temperatures(numbers, dataset):
     """Which method has which temperature on a data set: a clause."""
     own = {}
@@ -356,8 +363,10 @@ def doubled(numbers, dataset=MNIST):
         change = [change[level] for level in numbers.levels(dataset)]
         text = f"{name(method)} {' / '.join(map(amount, change))}"
         (still if max(map(abs, change)) <= SETTLED else moved).append(text)
-    parts = [f"{listed(still)}"] if still else []
-    return "; by more than two points: ".join(parts + ([listed(moved)] if moved else []))
+    said = [f"{listed(still)} points"] if still else []
+    said += [f"more than two points: {listed(moved)}"] if moved else []
+    runs = count(points[points.epochs == 2 * usual].seed.nunique())
+    return f"{'; '.join(said)} (seeds: {runs})" if said else ""
 
 
 def crossings(numbers, dataset=MNIST):

@@ -20,7 +20,9 @@ from study.plan import MNIST
 TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
 TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = "has several seeds says swapped tail tally identified best settings budget_of_bits parts"
-OFFERED += " code levels_found rounding sources learned temperatures doubled crossings first_run"
+OFFERED += (
+    " code levels_found rounding sources learned temperatures doubled crossings first_run highest"
+)
 NAMES = {"MNIST": MNIST, "CIFAR": "cifar100", "MODELNET": "modelnet10", "GROCERY": "grocery"}
 NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIST}_swapped"}
 NAMES |= {f"TAIL{ratio}": f"{MNIST}_tail{ratio}" for ratio in (10, 50)}
