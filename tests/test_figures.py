@@ -303,3 +303,13 @@ def test_saved_figures_lie_in_the_folder_of_their_profile():
     for kind in ("pdf", "png"):
         assert (files.FIGURES / "smoke" / f"drawing.{kind}").stat().st_size > 1000
     assert figure.axes
+
+
+def test_every_run_is_a_dot():
+    values = {"central": {"split": [0.5, 0.6], "g_hmlc": [0.1, 0.9, 0.4]}, "small": {"split": [1]}}
+    figure = figures.every_run(values)
+    (split, g), (small,) = (axis.lines for axis in figure.axes)
+    assert split.get_xdata().tolist() == [50, 60] and set(split.get_ydata()) == {0}
+    assert g.get_xdata().tolist() == [10, 90, 40] and set(g.get_ydata()) == {1}
+    assert small.get_xdata().tolist() == [100]
+    assert figure.axes[0].get_title() == "level: central"

@@ -180,7 +180,7 @@ def test_pictures_of_new_data_come_with_their_rows(committed):
     long = runs(MNIST, MAIN, ("central", "subsidiary"), 1)
     grocery = runs("grocery", MAIN, ("department", "item", "kind"), 10)
     names = set(written.pictures(with_more(committed, long, grocery)))
-    assert {"finding_mnist", "finding_grocery", f"accuracy_against_epochs_{MNIST}"} <= names
+    assert {"finding_grocery", f"accuracy_against_epochs_{MNIST}"} <= names
     assert names <= pictures_named()
 
 
@@ -272,7 +272,7 @@ def test_masks_are_told_by_their_own_part_and_by_what_images_share():
         made += rows(MNIST, "g_hmlc", "all", f"mask_agreement_{kind}", [value, value + 0.01])
     numbers = numbers_of(made)
     assert sentences.parts(numbers, "g_hmlc").startswith(
-        "**G-HMLC: a level's own part is above the other part** at central level (+1.0 ± 0.0)"
+        "**G-HMLC: what a level's own part tells of it is above what the other part tells** at central level (+1.0 ± 0.0)"
     )
     text = sentences.code(numbers, "g_hmlc")
     assert "is above that of images that share none** at central level (+0.800" in text
@@ -400,3 +400,22 @@ def test_trials_have_a_column_for_each_level_and_temperature():
     text = written.trials(numbers_of(made), f"{MNIST}_tuning")
     assert "|control: split|90.0|80.0|" in text and "10.0" not in text
     assert written.trials(numbers_of([]), f"{MNIST}_tuning") == ""
+
+
+def test_turned_counts_what_a_temperature_does_to_verdicts():
+    usual = {"g_hmlc": 0.7, "hmce_released": 0.6, "a_hmlc": 0.8, "shared": 0.5, "split": 0.6}
+    start = usual | {"g_hmlc": 0.5}
+    made = []
+    for tag, values in (("", usual), ("@t0.1", start)):
+        for method, value in values.items():
+            wobble = [value - 0.001, value, value + 0.001]
+            wobble = wobble[:: -1 if method in ("g_hmlc", "a_hmlc") else 1]
+            made += rows("cifar100", method + tag, "class", "linear_accuracy", wobble)
+    text = sentences.turned(numbers_of(made))
+    # G above HMCE and split turns into below; above shared becomes undecided; A's stay
+    assert text == "two of seven verdicts reverse, one more change to or from undecided"
+
+
+def test_ends_are_the_runs_in_order():
+    made = rows(MNIST, "g_hmlc", "subsidiary", "linear_accuracy", [0.9, 0.1, 0.46])
+    assert sentences.ends(numbers_of(made), "g_hmlc") == "10.0, 46.0 and 90.0"

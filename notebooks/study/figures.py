@@ -484,6 +484,23 @@ def accuracy_against_epochs(points, level_names):
     return figure
 
 
+def every_run(values):
+    """Linear accuracy of each run: a dot for each seed, a row for each method, a panel a level.
+
+    Args:
+        values: {level: {method: accuracies of its runs}}.
+    """
+    figure, axes = _panels(1, len(values), 3.6, 2.4, sharey=True)
+    for axis, (level, runs) in zip(axes[0], values.items()):
+        for row, accuracies in enumerate(runs.values()):
+            axis.plot(100 * np.asarray(accuracies), np.full(len(accuracies), row), "o", alpha=0.6)
+        axis.set_yticks(range(len(runs)), [method_name(method) for method in runs])
+        axis.set(title=f"level: {level}", xlabel="linear accuracy, %", xlim=(0, 102))
+        axis.grid(axis="x", alpha=0.3)
+    axes[0, 0].invert_yaxis()
+    return figure
+
+
 def dendrogram(tree, names, title="induced from a trained encoder"):
     """How alike classes are: scipy's linkage `tree` of the classes with these names."""
     figure, axis = plt.subplots(figsize=(5, 0.17 * len(names) + 0.8), layout="constrained")

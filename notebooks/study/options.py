@@ -8,7 +8,7 @@ from pathlib import Path
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 EXTRAS = {
-    "baselines": "cross-entropy, SupCon, HMCE (released), controls",
+    "baselines": "cross-entropy, SupCon, more controls",
     "early": "six epochs of the same images",
     "order": "swapped levels",
     "peers": "MLCL, RINCE, BHCL, level-restricted",
@@ -44,8 +44,8 @@ def parser():
     add(
         "--profile",
         choices=PROFILES,
-        help="smoke: a minute, checks that it runs; cpu: minutes on a laptop; gpu: hours on one "
-        "GPU; paper: its scale, days to months (default: gpu if CUDA is there, else cpu)",
+        help="smoke: a minute, checks that it runs; cpu: ten to forty minutes on a laptop; gpu: "
+        "hours on one GPU; paper: days to months (default: gpu if CUDA is there, else cpu)",
     )
     add("--only", metavar="03,05", default="", help="run only the notebooks with these numbers")
     add("--with", dest="extras", metavar="NAME,...", default="", help=f"add runs: {_named()}; all")

@@ -266,8 +266,8 @@ def parts(numbers, method):
         if method in own and method in foreign:
             change = (own[method] - foreign[method]).dropna()
             pairs[level] = results.mean_and_interval(change)
-    subject = f"{name(method)}: a level's own part"
-    return told(subject, "the other part", pairs, scale=1)
+    subject = f"{name(method)}: what a level's own part tells of it"
+    return told(subject, "what the other part tells", pairs, scale=1)
 
 
 def code(numbers, method):
@@ -331,6 +331,24 @@ def first_run(numbers, method, dataset=MNIST, level="subsidiary"):
     accuracy = values.xs(0, level="seed").iloc[0]
     word = "learned" if accuracy > LEARNED else "did not learn"
     return f"{name(method)}'s run {word} the {level} level ({results.percent(accuracy)} %)"
+
+
+def ends(numbers, method, dataset=MNIST, level="subsidiary"):
+    """The linear accuracies in which a method's runs end, in %, ascending: a list."""
+    values = numbers.values(dataset, level, "linear_accuracy")[method].dropna()
+    return listed([results.percent(value) for value in sorted(values)])
+
+
+def turned(numbers, dataset="cifar100"):
+    """How many verdicts another temperature reverses or makes undecided or decided: a clause."""
+    columns, _ = claims.by_temperature(numbers, dataset)
+    words = [[results.direction(d.value, d.half_width) for d in one] for one in columns.values()]
+    half = len(words) // 2
+    pairs = [pair for a, b in zip(words[:half], words[half:]) for pair in zip(a, b)]
+    opposite = sum(set(pair) == {"above", "below"} for pair in pairs)
+    other = sum(a != b for a, b in pairs) - opposite
+    of = f"{count(opposite)} of {count(len(pairs))} verdicts reverse"
+    return f"{of}, {count(other)} more change to or from undecided"
 
 
 def highest(numbers, method, dataset=MNIST, level="subsidiary"):

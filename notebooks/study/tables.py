@@ -314,9 +314,8 @@ def separation(numbers, methods):
         for level in numbers.levels(MNIST):
             for metric, title in (("silhouette", "silhouette"), ("embedding_knn_accuracy", "k-NN")):
                 values = numbers.values(MNIST, level, metric)
-                mean = (
-                    results.mean_and_interval(values[method]) if method in values else (np.nan,) * 2
-                )
+                known = values[method].dropna() if method in values else []
+                mean = results.mean_and_interval(known)
                 row[f"{level}, {title} on z"] = plus_minus(*mean, digits=2)
         rows.append(row)
     return pd.DataFrame(rows)
@@ -405,6 +404,15 @@ def budget_points(numbers, dataset="cifar100"):
     )
     tried = points[points.epochs != usual].method
     return points[points.method.isin(tried)][["method", "epochs", "level", "seed", "value"]]
+
+
+def runs(numbers, dataset):
+    """{level: {method: linear accuracies of its runs}}, methods at the usual settings."""
+    values = {}
+    for level in numbers.levels(dataset):
+        table = numbers.values(dataset, level, "linear_accuracy")
+        values[level] = {key: table[key].dropna().to_numpy() for key in numbers.methods(dataset)}
+    return values
 
 
 def temperatures(numbers, dataset):
