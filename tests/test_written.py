@@ -272,7 +272,8 @@ def test_masks_are_told_by_their_own_part_and_by_what_images_share():
         made += rows(MNIST, "g_hmlc", "all", f"mask_agreement_{kind}", [value, value + 0.01])
     numbers = numbers_of(made)
     assert sentences.parts(numbers, "g_hmlc").startswith(
-        "**G-HMLC: what a level's own part tells of it is above what the other part tells** at central level (+1.0 ± 0.0)"
+        "**G-HMLC: what a level's own part tells of it is above what the other part tells** at "
+        "central level (+1.0 ± 0.0)"
     )
     text = sentences.code(numbers, "g_hmlc")
     assert "is above that of images that share none** at central level (+0.800" in text
