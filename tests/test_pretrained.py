@@ -77,8 +77,14 @@ def clean(dataset, settings=TINY):
     return torch.cat(list(pretrained.StoredViews.clean(dataset, settings, CPU, size=17)))
 
 
+@pytest.fixture
+def in_float32(monkeypatch):
+    """Where the machine would take bfloat16, too: what is compared here is not rounding."""
+    monkeypatch.setattr(pretrained.devices, "precision", lambda device: torch.float32)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
-def test_clean_features_are_those_of_the_net_on_the_normalised_picture(net, channels):
+def test_clean_features_are_those_of_the_net_on_the_normalised_picture(net, in_float32, channels):
     data = pictures(channels)
     x = torch.from_numpy(data.images).permute(0, 3, 1, 2).double() / 255
     x = F.interpolate(x, (8, 8), mode="bilinear", antialias=True).expand(-1, 3, -1, -1)
@@ -87,7 +93,7 @@ def test_clean_features_are_those_of_the_net_on_the_normalised_picture(net, chan
     torch.testing.assert_close(clean(data).double(), expected, rtol=1e-3, atol=2e-3)
 
 
-def test_kept_views_are_augmented_pictures_and_differ(net):
+def test_kept_views_are_augmented_pictures_and_differ(net, in_float32):
     data = pictures()
     whole = pretrained.features(data, TINY, CPU, range(4))
     augment, numbers = views.AUGMENTATIONS["photograph"]
