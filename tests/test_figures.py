@@ -286,15 +286,18 @@ def test_posteriors_show_each_probability_at_its_number():
     assert [text.get_text() for text in axis.get_xticklabels()] == ["1", "2"]
 
 
-def test_accuracy_against_epochs_has_means_as_lines_and_seeds_as_dots():
-    rows = [("g_hmlc", 2, 0.1), ("g_hmlc", 2, 0.3), ("g_hmlc", 6, 0.8), ("split", 2, 0.5)]
-    points = pd.DataFrame(rows, columns=["method", "epochs", "value"]).assign(level="a")
+def test_accuracy_against_epochs_joins_means_only_of_the_same_seeds():
+    rows = [("g_hmlc", 2, 0, 0.1), ("g_hmlc", 2, 1, 0.3), ("g_hmlc", 6, 0, 0.8)]
+    rows += [("split", 2, 0, 0.5), ("split", 6, 0, 0.7)]
+    points = pd.DataFrame(rows, columns=["method", "epochs", "seed", "value"]).assign(level="a")
     (axis,) = figures.accuracy_against_epochs(points, ["a"]).axes
-    split, _, line, dots = axis.lines
-    assert split.get_xydata().tolist() == [[2, 50]]
-    assert np.allclose(line.get_xydata(), [[2, 20], [6, 80]])
-    assert np.allclose(dots.get_xydata(), [[2, 10], [2, 30], [6, 80]])
-    assert line.get_color() == dots.get_color() != split.get_color()
+    split, _, means, first, second = axis.lines
+    assert np.allclose(split.get_xydata(), [[2, 50], [6, 70]]) and split.get_linestyle() == "-"
+    assert np.allclose(means.get_xydata(), [[2, 20], [6, 80]])
+    assert means.get_linestyle() == "None"
+    assert np.allclose(first.get_xydata(), [[2, 10], [6, 80]])
+    assert second.get_xydata()[0].tolist() == pytest.approx([2, 30])
+    assert means.get_color() == first.get_color() != split.get_color()
     assert list(axis.get_xticks()) == [2, 6]
 
 

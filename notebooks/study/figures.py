@@ -466,18 +466,20 @@ def posteriors(rows):
 def accuracy_against_epochs(points, level_names):
     """Linear accuracy of each method against the number of epochs it was trained for.
 
-    Lines are means over seeds, each seed is a dot.
+    Large dots are means over seeds, joined where all budgets have the same seeds; thin lines are
+    seeds.
 
     Args:
-        points: data frame with columns method, epochs, level, value; one data set.
+        points: data frame with columns method, epochs, level, seed, value; one data set.
     """
     figure, axes = _panels(1, len(level_names), 3.5, 2.8)
     for axis, level in zip(axes[0], level_names):
         for method in ordered(points.method):
             part = points[(points.level == level) & (points.method == method)]
-            means = 100 * part.groupby("epochs").value.mean()
-            (line,) = axis.plot(means, marker="o", ms=4, label=method_name(method))
-            axis.plot(part.epochs, 100 * part.value, ".", ms=2, color=line.get_color())
+            seeds = 100 * part.pivot_table(index="epochs", columns="seed", values="value")
+            style = "o" if seeds.isna().any(axis=None) else "o-"
+            (line,) = axis.plot(seeds.mean(axis=1), style, ms=4, label=method_name(method))
+            axis.plot(seeds, ".-", ms=2, lw=0.6, alpha=0.6, color=line.get_color())
         axis.set(title=f"level: {level}", ylabel="linear accuracy, %")
         axis.set(xlabel="epochs (each a run of its own)", xticks=sorted(set(points.epochs)))
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
