@@ -86,7 +86,7 @@ def test_a_killed_process_is_said_with_what_to_do():
     children = work.multiprocessing.active_children()
     ours = [child for child in children if child.name.startswith("SpawnProcess")]  # not joblib's
     for process in ours:
-        process.join(20)
+        process.join(60)
     assert not any(process.is_alive() for process in ours)
 
 
