@@ -13,7 +13,7 @@ labels = torch.from_numpy(train.labels[:, 1])
 parents = dict(train.labels[:, ::-1].tolist())
 given = [parents[k] for k in range(100)]
 for seed in range(3):
-    run = pretrain(train, "supcon", settings, seed)
+    run = pretrain(train, "supcon", settings, seed, progress=False)
     group, _ = induced.induce(run.features("train"), labels, 100, 20)
     value, tried = induced.agreement(group, given), torch.randperm(100).tolist()
     chance = induced.agreement([group[k] for k in tried], given)

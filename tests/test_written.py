@@ -377,6 +377,7 @@ def at_budgets(method, means):
 def test_doubling_names_what_has_not_settled():
     made = at_budgets("split", {40: 0.9, 80: 0.91}) + at_budgets("shared", {40: 0.8, 80: 0.85})
     made += at_budgets("a_hmlc", {10: 0.5, 40: 0.7})  # never doubled
+    made += at_budgets("g_hmlc", {10: 0.5, 80: 0.7})  # not from the usual number
     text = sentences.doubled(numbers_of(made))
     assert text == "*split* +1.0 points; more than two points: *shared* +5.0 (seeds: three)"
     assert sentences.doubled(numbers_of(at_budgets("a_hmlc", {10: 0.5, 40: 0.7}))) == ""

@@ -327,16 +327,19 @@ def learned(numbers, dataset=MNIST, level="subsidiary"):
 def first_run(numbers, method, dataset=MNIST, level="subsidiary"):
     """Whether a method's run with seed 0, the one that maps show, learned a level: a sentence
     without its full stop."""
-    values = numbers.values(dataset, level, "linear_accuracy")[method]
-    accuracy = values.xs(0, level="seed").iloc[0]
+    table = numbers.values(dataset, level, "linear_accuracy")
+    if method not in table:
+        return f"{name(method)} was not run"
+    accuracy = table[method].xs(0, level="seed").iloc[0]
     word = "learned" if accuracy > LEARNED else "did not learn"
     return f"{name(method)}'s run {word} the {level} level ({results.percent(accuracy)} %)"
 
 
 def ends(numbers, method, dataset=MNIST, level="subsidiary"):
     """The linear accuracies in which a method's runs end, in %, ascending: a list."""
-    values = numbers.values(dataset, level, "linear_accuracy")[method].dropna()
-    return listed([results.percent(value) for value in sorted(values)])
+    table = numbers.values(dataset, level, "linear_accuracy")
+    values = sorted(table[method].dropna()) if method in table else []
+    return listed([results.percent(value) for value in values] or ["–"])
 
 
 def turned(numbers, dataset="cifar100"):
@@ -371,8 +374,9 @@ def temperatures(numbers, dataset):
 def doubled(numbers, dataset=MNIST):
     """What twice the usual number of epochs changes, at each level and paired over seeds: a clause,
     methods that move by more than two points last."""
-    points = tables.budget_points(numbers, dataset)
-    usual = plan.usual_settings(numbers.profile, dataset).epochs
+    points, usual = tables.budget_points(numbers, dataset), _usual_epochs(numbers, dataset)
+    has_both = points.groupby("method").epochs.agg(lambda n: {usual, 2 * usual} <= set(n))
+    points = points[points.method.map(has_both).astype(bool)]
     still, moved = [], []
     for method in figures.ordered(points.method[points.epochs == 2 * usual]):
         own = points[points.method == method]
@@ -385,6 +389,10 @@ def doubled(numbers, dataset=MNIST):
     said += [f"more than two points: {listed(moved)}"] if moved else []
     runs = count(points[points.epochs == 2 * usual].seed.nunique())
     return f"{'; '.join(said)} (seeds: {runs})" if said else ""
+
+
+def _usual_epochs(numbers, dataset):
+    return plan.usual_settings(numbers.profile, dataset).epochs
 
 
 def crossings(numbers, dataset=MNIST):
