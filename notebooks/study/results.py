@@ -174,7 +174,7 @@ def percent(value, half_width=np.nan, signed=False):
     "–" where no value."""
     if np.isnan(value):
         return "–"
-    rounded = round(100 * value, 1) + 0.0  # never "-0.0"
+    rounded = float(f"{100 * value:.1f}") + 0.0  # never "-0.0"
     text = f"{rounded:+.1f}" if signed else f"{rounded:.1f}"
     return text if np.isnan(half_width) else f"{text} ± {100 * half_width:.1f}"
 

@@ -563,7 +563,8 @@ def at_a_glance(numbers):
     """Mean linear accuracy at the two finest levels, "coarse / fine", of the methods that README
     shows on each data set."""
     means = numbers.plain[numbers.plain.metric == "linear_accuracy"]
-    means = means.groupby(["dataset", "method", "level"]).value.mean()
+    groups = means.groupby(["dataset", "method", "level"]).value
+    means = groups.agg(lambda values: results.mean_and_interval(values)[0])  # as other tables
     table = {"method": [figures.method_name(method) for method in GLANCE]}
     for dataset in numbers.datasets():
         levels = numbers.levels(dataset)[-2:]
