@@ -12,11 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hmlc_core.data.load import kind_of
 from hmlc_core.settings import preset
-from study import plan
+from study import plan, work
 
 SUSTAINED = {"A100": 60e12, "T4": 10e12}
-MESHES = {"modelnet10": 9 * 3_991, "modelnet40": 9 * 9_843}  # training images of these
-DATASETS = ("hierarchical_mnist", "cifar100", *MESHES)
+DATASETS = (plan.MNIST, *plan.TABLE1)
 VIEWS = 8
 
 
@@ -36,29 +35,31 @@ def sample_flops(name, settings):
 def run_flops(name, profile):
     """Operations of a whole run."""
     settings = preset(profile, kind_of(name))
-    images = MESHES.get(name, settings.train_size)
+    images = work.IMAGES.get(name, settings.train_size)
     return sample_flops(name, settings) * images * settings.epochs
+
+
+def hours(flops):
+    """What so many operations take on each card, as texts."""
+    return [f"{flops / 3600 / speed:,.1f} h" for speed in SUSTAINED.values()]
 
 
 def table(profile, extras):
     """Print what the runs of a profile cost by data set: one of them, and all."""
     cost = {name: run_flops(name, profile) for name in DATASETS}
-    work, runs = Counter(), Counter()
+    operations, runs = Counter(), Counter()
     for planned in plan.planned_runs(profile, extras):
         name = plan.variant_of(planned.dataset)
         if name in cost:
             share = planned.settings.epochs / preset(profile, kind_of(name)).epochs
-            work[name] += cost[name] * share
+            operations[name] += cost[name] * share
             runs[name] += 1
     columns = [f"one run, {card}" for card in SUSTAINED] + ["runs"]
     columns += [f"all, {card}" for card in SUSTAINED]
     print(f"\nprofile {profile}, --with {','.join(extras)}\n")
     print("| data set | " + " | ".join(columns) + " |\n|" + " --- |" * (1 + len(columns)))
     for name in runs:
-        cells = [f"{cost[name] / 3600 / speed:.1f} h" for speed in SUSTAINED.values()] + [
-            str(runs[name])
-        ]
-        cells += [f"{work[name] / 3600 / speed:,.1f} h" for speed in SUSTAINED.values()]
+        cells = [*hours(cost[name]), str(runs[name]), *hours(operations[name])]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 

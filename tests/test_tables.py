@@ -166,6 +166,15 @@ def test_order_table_and_claim_take_swapped_minus_given_at_the_same_budget():
     assert difference.verdict.startswith("below")
 
 
+def test_separation_is_of_the_rows_there_are_where_others_are_of_another_machine():
+    own = rows(MNIST, "shared", "central", "silhouette", [0.25, 0.35])
+    reference = rows(MNIST, "split", "central", "silhouette", [0.1, 0.2, 0.3])
+    numbers = numbers_of(own, reference)
+    table = tables.separation(numbers, ["shared", "split"])
+    texts = [text[:4] for text in table["central, silhouette on z"]]
+    assert texts == ["0.30", "0.20"]
+
+
 def test_separation_and_heads_are_of_the_embedding():
     made = rows(MNIST, "shared", "central", "embedding_knn_accuracy", [0.5, 0.7])
     made += rows(MNIST, "shared", "central", "knn_accuracy", [0.9, 0.9])

@@ -6,7 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-PROFILES = ("smoke", "cpu", "gpu", "paper")
+LARGE = ("gpu", "paper")  # profiles that want a GPU
+PROFILES = ("smoke", "cpu", *LARGE)
 EXTRAS = {
     "baselines": "cross-entropy, SupCon, more controls",
     "early": "six epochs of the same images",
@@ -88,7 +89,7 @@ def parse(words=None):
             f"unknown: {', '.join(unknown)}; notebooks are {', '.join(numbers())}, "
             f"extras are {', '.join(EXTRAS)}"
         )
-    if chosen.publish and (chosen.only or chosen.profile in ("gpu", "paper")):
+    if chosen.publish and (chosen.only or chosen.profile in LARGE):
         made.error("--publish is for a whole run with profile cpu or smoke, without --only")
     return chosen
 

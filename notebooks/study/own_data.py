@@ -17,6 +17,7 @@ from hmlc_core.data import pretrained
 from hmlc_core.runs import level_logits
 from hmlc_core.settings import PRESETS
 from study import evaluation, figures, induced, results, work
+from study.options import LARGE
 from study.plan import RAW, UNTOUCHED, Plan
 
 LEARNING_RATE = 1e-2  # of AdamW at LARGE_BATCH; at batches of 16 methods failed with it
@@ -109,7 +110,7 @@ def own_settings(samples, side, profile="cpu", pretrained="", **changes):
         "learning_rate": LEARNING_RATE * min(batch_size / LARGE_BATCH, 1) ** 0.5,
         "pretrained": pretrained,
     }
-    if profile in ("gpu", "paper") and not pretrained:
+    if profile in LARGE and not pretrained:
         chosen["encoder"] = "resnet18"  # from scratch: no download
     return replace(base, **chosen | {k: v for k, v in changes.items() if v is not None})
 

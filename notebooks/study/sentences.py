@@ -374,25 +374,22 @@ def temperatures(numbers, dataset):
 def doubled(numbers, dataset=MNIST):
     """What twice the usual number of epochs changes, at each level and paired over seeds: a clause,
     methods that move by more than two points last."""
-    points, usual = tables.budget_points(numbers, dataset), _usual_epochs(numbers, dataset)
-    has_both = points.groupby("method").epochs.agg(lambda n: {usual, 2 * usual} <= set(n))
-    points = points[points.method.map(has_both).astype(bool)]
-    still, moved = [], []
-    for method in figures.ordered(points.method[points.epochs == 2 * usual]):
+    points = tables.budget_points(numbers, dataset)
+    usual = plan.usual_settings(numbers.profile, dataset).epochs
+    still, moved, seeds_of = [], [], set()
+    for method in figures.ordered(points.method):
         own = points[points.method == method]
         table = own.pivot_table(index=["level", "seed"], columns="epochs", values="value")
-        change = (table[2 * usual] - table[usual]).dropna().groupby("level").mean()
-        change = [change[level] for level in numbers.levels(dataset)]
+        if not {usual, 2 * usual} <= set(table):
+            continue
+        change = (table[2 * usual] - table[usual]).dropna()
+        seeds_of |= set(change.index.get_level_values("seed"))
+        change = [change[level].mean() for level in numbers.levels(dataset)]
         text = f"{name(method)} {' / '.join(map(amount, change))}"
         (still if max(map(abs, change)) <= SETTLED else moved).append(text)
     said = [f"{listed(still)} points"] if still else []
     said += [f"more than two points: {listed(moved)}"] if moved else []
-    runs = count(points[points.epochs == 2 * usual].seed.nunique())
-    return f"{'; '.join(said)} (seeds: {runs})" if said else ""
-
-
-def _usual_epochs(numbers, dataset):
-    return plan.usual_settings(numbers.profile, dataset).epochs
+    return f"{'; '.join(said)} (seeds: {count(len(seeds_of))})" if said else ""
 
 
 def crossings(numbers, dataset=MNIST):
