@@ -47,7 +47,7 @@ TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 BUDGET_MNIST = ("cross_entropy", *MAIN)
 LEVELS_METHODS = ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc")
 TAIL_METHODS = ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")
-GROCERY_METHODS = ("cross_entropy", "supcon", *MAIN)
+GROCERY_METHODS = ("cross_entropy", "supcon", *MAIN, "heads", "level_restricted")
 VARIANTS = tuple(method.key for method in variants.VARIANTS)
 OURS = ("split", "sign", "heads", "g_hmlc", "a_hmlc", "separability")
 
@@ -115,6 +115,7 @@ GROUPS = (
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", map(times, (0.25, 0.5))), seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(2)])),
+    Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(4)]), seeds=1),
     Group(("budget",), ("cifar100",), BUDGET_METHODS, each("epochs", map(times, (1 / 3, 2 / 3)))),
     Group(("tuning",), TUNING, TUNING_METHODS, ({}, *_RATES), seeds=1),
     Group(("tuning",), TUNING, TUNING_METHODS[1:], _TEMPERATURES, seeds=1),
