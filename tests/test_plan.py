@@ -178,7 +178,7 @@ def test_grocery_trials_start_from_one_temperature_and_raw_is_a_row(monkeypatch)
     tried = {p.settings.temperature for p in plans if p.dataset == "grocery_tuning"}
     assert tried == {0.05, 0.1, 0.2, 0.4}
     used = {p.label: p.settings for p in plans if p.dataset == "grocery"}
-    assert used["g_hmlc"].temperature == 0.2 and len(used) == 9
+    assert used["g_hmlc"].temperature == 0.2 and len(used) == 11
     assert (used["raw"].encoder, used["raw"].epochs) == ("untouched", 1)
     assert {p.seed for p in plans if p.dataset == "grocery"} == set(range(10))
 
