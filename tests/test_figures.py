@@ -257,14 +257,17 @@ def test_cells_of_claims_have_the_number_and_the_colour_of_their_verdict():
     assert {"A", "B"} <= set(texts.values())
 
 
-def test_information_of_parts_shows_each_number_in_its_cell():
+def test_information_of_parts_marks_each_number_and_the_ceiling():
     one = pd.DataFrame([[1.0, 0.2], [0.3, 2.0]], index=["a", "b"], columns=["a", "b"])
-    figure = figures.information_of_parts({"G-HMLC": one, "A-HMLC": one + 1})
-    for axis, table in zip(figure.axes, (one, one + 1)):
-        texts = [float(text.get_text()) for text in axis.texts]
-        assert texts == pytest.approx(table.to_numpy().ravel())
-        assert axis.collections[0].get_clim() == (0, 3)  # one scale for all
-    assert [axis.get_title() for axis in figure.axes[:2]] == ["G-HMLC", "A-HMLC"]
+    figure = figures.information_of_parts({"G-HMLC": one, "A-HMLC": one + 1}, {"a": 4})
+    left, right = figure.axes
+    for axis, level in ((left, "a"), (right, "b")):
+        for line, part in zip(axis.lines, ("a", "b")):
+            assert list(line.get_xdata()) == [one.loc[part, level], one.loc[part, level] + 1]
+            assert line.get_label() == f"part for {part}"
+        assert level in axis.get_title()
+    assert left.lines[2].get_xdata()[0] == 2 and len(right.lines) == 2
+    assert [text.get_text() for text in left.get_yticklabels()] == ["G-HMLC", "A-HMLC"]
 
 
 def test_usage_and_agreement_draw_what_they_were_given():
@@ -287,18 +290,18 @@ def test_posteriors_show_each_probability_at_its_number():
 
 
 def test_accuracy_against_epochs_joins_means_only_of_the_same_seeds():
-    rows = [("g_hmlc", 2, 0, 0.1), ("g_hmlc", 2, 1, 0.3), ("g_hmlc", 6, 0, 0.8)]
-    rows += [("split", 2, 0, 0.5), ("split", 6, 0, 0.7)]
+    rows = [("g_hmlc", 2, 0, 0.1), ("g_hmlc", 2, 1, 0.3), ("g_hmlc", 4, 0, 0.5)]
+    rows += [("g_hmlc", 4, 1, 0.5), ("g_hmlc", 4, 2, 0.9), ("g_hmlc", 8, 0, 0.8)]
     points = pd.DataFrame(rows, columns=["method", "epochs", "seed", "value"]).assign(level="a")
     (axis,) = figures.accuracy_against_epochs(points, ["a"]).axes
-    split, _, means, first, second = axis.lines
-    assert np.allclose(split.get_xydata(), [[2, 50], [6, 70]]) and split.get_linestyle() == "-"
-    assert np.allclose(means.get_xydata(), [[2, 20], [6, 80]])
-    assert means.get_linestyle() == "None"
-    assert np.allclose(first.get_xydata(), [[2, 10], [6, 80]])
-    assert second.get_xydata()[0].tolist() == pytest.approx([2, 30])
-    assert means.get_color() == first.get_color() != split.get_color()
-    assert list(axis.get_xticks()) == [2, 6]
+    means, first, second = axis.lines
+    aside = means.get_xdata()[0] / 2
+    assert 0.9 < aside < 1.1
+    assert np.allclose(means.get_xydata(), [[2 * aside, 20], [4 * aside, 50]])
+    assert np.allclose(first.get_ydata(), [10, 50, 80]) and first.get_color() == means.get_color()
+    assert second.get_ydata()[:2] == pytest.approx([30, 50]) and np.isnan(second.get_ydata()[2])
+    band = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() > 100 and list(axis.get_xticks()) == [2, 4, 8]
 
 
 def test_saved_figures_lie_in_the_folder_of_their_profile():

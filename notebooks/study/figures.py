@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -396,21 +397,27 @@ def verdict_colour(difference, half_width, undecided="0.5"):
     return {"above": POSITIVE, "below": NEGATIVE, "undecided": undecided}[word]
 
 
-def information_of_parts(tables):
-    """Heat maps, one per method: what each masked part tells about each level's labels, in bits.
+def information_of_parts(tables, class_counts):
+    """What each masked part of the embedding knows of each level's classes, in bits: a panel for
+    each level, a row for each method, a mark for each part; dashed: all there is to know.
 
     Args:
         tables: {title: data frame}, index = parts, columns = levels of the labels.
+        class_counts: {level: number of its classes}, as far as known.
     """
-    height = 0.4 * max(len(table) for table in tables.values()) + 1.6
-    figure, axes = _panels(1, len(tables), 1.9 + 0.8 / len(tables), height, sharey=True)
-    most = max(0.1, *(float(table.to_numpy().max()) for table in tables.values()))
-    last = axes[0, -1]
-    for axis, (title, table) in zip(axes[0], tables.items()):
-        _heat_map(axis, table, ".1f", most, cbar=axis is last, cbar_kws={"label": "bits"})
-        axis.set(title=title, xlabel="labels of level", ylabel="")
-        axis.set_xticklabels(axis.get_xticklabels(), rotation=30, ha="right")
-    axes[0, 0].set_ylabel("part for level")
+    levels, rows = list(next(iter(tables.values()))), np.arange(len(tables))
+    figure, axes = _panels(1, len(levels), 3.2, 0.28 * len(tables) + 1, sharey=True)
+    for axis, level in zip(axes[0], levels):
+        bits = pd.DataFrame({title: table[level] for title, table in tables.items()})
+        axis.hlines(rows, bits.min(), bits.max(), color="0.8", zorder=0)
+        for marker, (part, known) in zip("os^D", bits.iterrows()):
+            axis.plot(known, rows, marker, mfc="none", mew=1.5, label=f"part for {part}")
+        if level in class_counts:
+            axis.axvline(np.log2(class_counts[level]), ls="--", color="0.6", lw=1)
+        axis.set(title=f"what they know of {level}", xlabel="bits")
+    axes[0, 0].set_yticks(rows, list(tables))
+    axes[0, 0].invert_yaxis()
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -464,26 +471,37 @@ def posteriors(rows):
 
 
 def accuracy_against_epochs(points, level_names):
-    """Linear accuracy of each method against the number of epochs it was trained for.
-
-    Large dots are means over seeds, joined where all budgets have the same seeds; thin lines are
-    seeds.
+    """Linear accuracy of each method against the number of epochs it was trained for, both on
+    logarithmic steps: means with 95 % bands where all seeds of the smallest budget were run, dots
+    and thin lines for single seeds.
 
     Args:
         points: data frame with columns method, epochs, level, seed, value; one data set.
     """
     figure, axes = _panels(1, len(level_names), 3.5, 2.8)
+    budgets, methods = sorted(set(points.epochs)), ordered(points.method)
     for axis, level in zip(axes[0], level_names):
-        for method in ordered(points.method):
+        for method, aside in zip(methods, np.linspace(0.95, 1.05, len(methods))):
             part = points[(points.level == level) & (points.method == method)]
             seeds = 100 * part.pivot_table(index="epochs", columns="seed", values="value")
-            style = "o" if seeds.isna().any(axis=None) else "o-"
-            (line,) = axis.plot(seeds.mean(axis=1), style, ms=4, label=method_name(method))
-            axis.plot(seeds, ".-", ms=2, lw=0.6, alpha=0.6, color=line.get_color())
-        axis.set(title=f"level: {level}", ylabel="linear accuracy, %")
-        axis.set(xlabel="epochs (each a run of its own)", xticks=sorted(set(points.epochs)))
+            seeds.index = seeds.index * aside  # so that dots do not hide each other
+            _draw_budgets(axis, seeds.loc[:, seeds.iloc[0].notna()], method_name(method))
+        axis.set(title=f"level: {level}", ylabel="linear accuracy, %", xscale="log")
+        axis.set(xlabel="epochs (each a run of its own)")
+        axis.set_xticks(budgets, budgets)
+        axis.set_xticks([], minor=True)
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _draw_budgets(axis, seeds, label):
+    """A line of means with its band, and the seeds; index = epochs, columns = seeds."""
+    whole = seeds.dropna()
+    middle, half = np.transpose([results.mean_and_interval(row) for row in whole.to_numpy()])
+    (line,) = axis.plot(whole.index, middle, "o-", ms=4, label=label)
+    band = dict(color=line.get_color(), alpha=0.15, lw=0)
+    axis.fill_between(whole.index, middle - half, middle + half, **band)
+    axis.plot(seeds, ".-", ms=2, lw=0.5, alpha=0.5, color=line.get_color())
 
 
 def every_run(values):

@@ -170,8 +170,8 @@ def pictures(numbers):
     shown["temperature_turns"] = figures.claims_map(*claims.by_temperature(numbers))
     parts = tables.bits(sentences.view_with_bits(numbers)[0], MNIST)
     if parts:
-        figure = shown[f"information_of_parts_{MNIST}"] = figures.information_of_parts(parts)
-        figure.suptitle(figures.dataset_name(MNIST))
+        figure = figures.information_of_parts(parts, tables.CLASSES[MNIST])
+        shown[f"information_of_parts_{MNIST}"] = figure
     return shown
 
 
