@@ -10,9 +10,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 import run
+import write_examples
 from hmlc_core import files
 from study import options, published, written
 
+EXAMPLES = ["explorer.ipynb", "your_own_data.ipynb"]
 BAR = "\r 10 %\r 100 %\ndone\n"
 
 
@@ -56,7 +58,9 @@ def test_outputs_come_without_bars_warnings_and_times():
     html = new_output("display_data", {"text/html": "<b>1</b>"}, metadata={"x": 1})
     result = new_output("execute_result", {"text/plain": "3"}, execution_count=7)
     widget = new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}})
-    made = publish(stream(BAR), stream("UserWarning: x", "stderr"), html, result, widget)
+    frame = new_output("display_data", {"text/html": "<div><iframe srcdoc='...'></iframe></div>"})
+    hidden = stream("UserWarning: x", "stderr"), widget, frame
+    made = publish(stream(BAR), *hidden, html, result)
     assert [cell.source for cell in made.cells] == [cell.source for cell in source().cells]
     text, shown, value = made.cells[-1].outputs
     assert text.text == " 100 %\ndone\n"
@@ -202,3 +206,15 @@ def test_a_run_that_is_not_whole_is_not_published(two, monkeypatch):
     monkeypatch.setattr(run.torch.cuda, "is_available", lambda: True)
     assert "choose --profile cpu" in ended("--publish")
     assert two[0].read_text() == before
+
+
+def test_examples_are_run_with_the_photographs_and_published(monkeypatch):
+    done = []
+    monkeypatch.setattr(write_examples.run, "execute", lambda *args: done.append(args))
+    monkeypatch.setattr(write_examples.published, "publish", lambda *args: done.append(args))
+    write_examples.main(["pictures"])
+    (explorer, target, nothing), (own, _, given), (profile, paths) = done
+    assert (nothing, given, profile) == ({}, {"path": "pictures"}, "cpu")
+    assert [explorer, own] == paths
+    assert [path.name for path in paths if path.exists()] == EXAMPLES
+    assert target == files.DATA / "executed" / "cpu-explorer.ipynb"

@@ -91,9 +91,12 @@ def sources_hash(notebook):
 
 
 def is_shown(output):
-    """Whether an output is for readers: no error stream, no progress bar."""
-    widget = "application/vnd.jupyter.widget-view+json" in output.get("data", {})
-    return output.get("name") != "stderr" and not widget
+    """Whether an output is for readers of a committed notebook: no error stream, no progress bar,
+    no whole page in a frame, which the web would not show."""
+    data = output.get("data", {})
+    framed = "<iframe" in "".join(data.get("text/html", ""))
+    widget = "application/vnd.jupyter.widget-view+json" in data
+    return output.get("name") != "stderr" and not widget and not framed
 
 
 def clean(output, number):
