@@ -45,6 +45,7 @@ SEEDS_METHODS += ("g_hmlc", "a_hmlc")
 BUDGET_METHODS = ("cross_entropy", "hmce_paper", "shared", "rectified", "g_hmlc", "a_hmlc")
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 BUDGET_MNIST = ("cross_entropy", *MAIN)
+RATE_METHODS = ("shared", "split", "g_hmlc", "a_hmlc")
 LEVELS_METHODS = ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc")
 TAIL_METHODS = ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")
 GROCERY_METHODS = ("cross_entropy", "supcon", *MAIN, "heads", "level_restricted")
@@ -93,6 +94,7 @@ GROUPS = (
     Group(("baselines",), (MNIST,), BASELINES),
     Group(("peers",), (MNIST,), PEERS),
     Group(("ablation",), (MNIST,), ("shared",), each("head_batch_norm", [False])),
+    Group(("ablation",), (MNIST,), RATE_METHODS, each("learning_rate", [times(0.3)]), seeds=5),
     Group(("early",), (MNIST,), (*MAIN, *BASELINES, *PEERS), (SHORT,)),
     Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT},)),
     Group(("early", "seeds"), (MNIST,), SEEDS_METHODS, (SHORT,), seeds=10),
