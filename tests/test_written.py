@@ -421,3 +421,14 @@ def test_turned_counts_what_a_temperature_does_to_verdicts():
 def test_ends_are_the_runs_in_order():
     made = rows(MNIST, "g_hmlc", "subsidiary", "linear_accuracy", [0.9, 0.1, 0.46])
     assert sentences.ends(numbers_of(made), "g_hmlc") == "10.0, 46.0 and 90.0"
+
+
+def test_other_runs_are_told_by_their_tags():
+    values = {"g_hmlc": 0.1, "g_hmlc@lr0.003": 0.2, "g_hmlc@6@fresh=False": 0.3, "g_hmlc@t0.1": 0.4}
+    made = []
+    for label, value in values.items():
+        made += rows(MNIST, label, "subsidiary", "linear_accuracy", [value])
+    template = " ".join(
+        f'{{{{ {view}ends("g_hmlc") }}}}' for view in ("", "slow.", "early.", "cool.")
+    )
+    assert written.render(numbers_of(made), template) == "10.0 20.0 30.0 40.0"

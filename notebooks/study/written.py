@@ -3,10 +3,11 @@ templates whose numbers and verdicts are filled in, so that text and data cannot
 
 In a template {{ expression }} is replaced by its text, and the lines from <!-- if expression -->
 to <!-- end --> stay only where the expression is true. An expression calls what sentences.py and
-this module offer (see `words`); early.… and cool.… say the same of other runs.
+this module offer (see `words`); early.…, cool.… and slow.… say the same of other runs.
 """
 
 import re
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -99,9 +100,12 @@ MADE_HERE = (accuracies, budgets, order, means_tried, trials, origin, glance)
 
 def words(numbers):
     """What the expressions of a template may use."""
-    return {**_offered(numbers), **NAMES, "epochs": plan.usual_settings(numbers.profile).epochs,
-            "early": SimpleNamespace(**_offered(_early(numbers))),
-            "cool": SimpleNamespace(**_offered(numbers.tagged(_cool())))}  # fmt: skip
+    tags = {"early": tables.tag_of_short(numbers.profile), "slow": _slow(numbers.profile)}
+    tags["cool"] = f"@t{plan.START_TEMPERATURE:g}"
+    known = {**_offered(numbers), **NAMES, "epochs": plan.usual_settings(numbers.profile).epochs}
+    for name, tag in tags.items():
+        known[name] = SimpleNamespace(**_offered(numbers.tagged(tag)))
+    return known
 
 
 def _offered(numbers):
@@ -109,14 +113,11 @@ def _offered(numbers):
     return {function.__name__: partial(function, numbers) for function in functions}
 
 
-def _early(numbers):
-    """Hierarchical MNIST at the budget of its variants."""
-    return numbers.tagged(tables.tag_of_short(numbers.profile))
-
-
-def _cool():
-    """Behind a method's name where it was trained at the temperature trials start from."""
-    return f"@t{plan.START_TEMPERATURE:g}"
+def _slow(profile):
+    """Behind a method's name where it was trained at a third of the learning rate."""
+    usual = plan.usual_settings(profile)
+    slower = replace(usual, learning_rate=plan.SLOWER(usual.learning_rate))
+    return plan.run_label("", slower, usual)
 
 
 def render(numbers, template):
