@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from hmlc_core import checks, contrast, losses, masks, peers
+from study import variants
 
 
 def pair_losses(z, labels, t):
@@ -248,6 +249,7 @@ WITH_CLASSES = {
     "level-restricted": peers.LevelRestricted(6, [12, 12]).double(),
     "level-restricted, hyperbolic": peers.LevelRestrictedHyperbolic(6, [12, 12]).double(),
     "cross-entropy": peers.CrossEntropyHeads(6, [12, 12]).double(),
+    "ours": variants.PrototypeHeads(6, [12, 12], projected=4).double(),
 }
 ALONE = torch.arange(12)[:, None].expand(12, 2)
 UNKNOWN = torch.full((12, 2), -1)

@@ -113,5 +113,5 @@ def test_methods_are_told_apart_by_key_and_name():
     assert all(method.source and callable(method.loss) for method in METHODS.values())
     keys = "cross_entropy supcon hmce_paper hmce_released shared split sign rectified random heads"
     keys += " g_hmlc g_hmlc_batch a_hmlc rince bhcl level_restricted level_restricted_hyperbolic"
-    assert {*keys.split(), "separability"} <= set(METHODS)
+    assert {*keys.split(), "separability", "prototype_heads"} <= set(METHODS)
     assert torch.is_tensor(METHODS["split"].masks(torch.rand(2, 4), 2))

@@ -1,7 +1,11 @@
-"""Masks by separability learn from batches which coordinates tell the classes of a level."""
+"""Methods of our own: masks by separability learn from batches which coordinates tell the classes
+of a level; prototypes on a head per level are what double loops say."""
+
+import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from hmlc_core import checks, masks
 from study import variants
@@ -76,3 +80,81 @@ def test_separability_learns_where_values_are_not_looked_at_but_moves_nothing():
         blind.observe(z, labels)
     assert torch.equal(looked.separability, blind.separability) and blind.separability.any()
     assert blind.level.tolist() == [0] * 4 + [1] * 4
+
+
+def two_way(z, y, prototypes, t):
+    """A level's cross-entropy of samples over the classes that occur, and of these over samples."""
+    known, present = [i for i, k in enumerate(y) if k >= 0], sorted(set(y) - {-1})
+    z, prototypes = F.normalize(z, dim=1).tolist(), F.normalize(prototypes, dim=1).tolist()
+    e = {
+        (i, k): math.exp(sum(a * b for a, b in zip(z[i], prototypes[k])) / t)
+        for i in known
+        for k in present
+    }
+    total = 0.0
+    for i in known:
+        total -= math.log(e[i, y[i]] / sum(e[i, k] for k in present)) / len(known)
+    for k in present:
+        own = [i for i in known if y[i] == k]
+        for i in own:
+            share = e[i, k] / sum(e[j, k] for j in known)
+            total -= math.log(share) / len(own) / len(present)
+    return total
+
+
+@pytest.fixture
+def heads_batch():
+    """Prototypes on heads of three levels; two views of 8 samples; labels with unknown ones, and
+    without class 0 of the last level."""
+    torch.manual_seed(0)
+    made = variants.PrototypeHeads(5, [2, 3, 6], projected=4).double()
+    fine = torch.tensor([1, 2, 3, 4, 5, 1, 2, 3])
+    labels = torch.stack([fine // 3, fine // 2, fine], 1)
+    labels[0, 2] = labels[3, 0] = labels[4, 1] = -1
+    return made, torch.randn(8, 2, 5, dtype=torch.float64), labels
+
+
+@pytest.mark.parametrize("t", [0.1, 0.6])
+def test_prototypes_on_heads_equal_double_loops(t, heads_batch):
+    made, x, labels = heads_batch
+    flat, doubled = x.flatten(0, 1), labels.repeat_interleave(2, 0)
+    terms = [
+        two_way(head(flat).detach(), y.tolist(), nodes.detach(), t) / 3
+        for head, y, nodes in zip(made.heads, doubled.T, made.prototypes)
+    ]
+    assert made(x, labels, t, reduction="none").tolist() == pytest.approx(terms, rel=1e-9)
+    assert made(x, labels, t).item() == pytest.approx(sum(terms), rel=1e-9)
+    assert made(flat, doubled, t).item() == pytest.approx(sum(terms), rel=1e-9)
+
+
+def test_prototypes_on_heads_have_right_gradients(heads_batch):
+    made, x, labels = heads_batch
+    names, values = zip(*made.named_parameters())
+
+    def loss(x, *p):
+        return torch.func.functional_call(made, dict(zip(names, p)), (x, labels, 0.3))
+
+    parts = [part.detach().clone().requires_grad_() for part in (x, *values)]
+    assert torch.autograd.gradcheck(loss, parts, fast_mode=True)
+
+
+def test_a_level_moves_its_own_head_and_prototypes_and_unknown_samples_nothing(heads_batch):
+    made, x, labels = heads_batch
+    x.requires_grad_()
+    made.eval()  # BatchNorm of a batch would let all samples matter
+    for level, term in enumerate(made(x, labels, reduction="none")):
+        made.zero_grad()
+        x.grad = None
+        term.backward(retain_graph=True)
+        for other, parts in enumerate(zip(made.heads, made.prototypes)):
+            used = [p.grad.any().item() for p in (*parts[0].parameters(), parts[1])]
+            assert used == [other == level] * len(used)
+        assert torch.equal(x.grad.any(-1), (labels[:, level] >= 0)[:, None].expand(8, 2))
+
+
+def test_prototypes_on_heads_say_what_does_not_fit(heads_batch):
+    made, x, labels = heads_batch
+    with pytest.raises(ValueError, match="prototypes must be of 2 levels, not 3"):
+        made(x, labels[:, :2])
+    with pytest.raises(ValueError, match="beyond the 3 prototypes of its level"):
+        made(x, labels + 2 * (torch.arange(3) == 1))

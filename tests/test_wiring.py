@@ -38,7 +38,7 @@ from hmlc_core import (
     views,
 )
 from hmlc_core.data import mnist
-from study.variants import SEPARABILITY
+from study.variants import PROTOTYPE_HEADS, SEPARABILITY
 
 TINY = Settings(canvas=24, train_size=96, test_size=96, dim=16, epochs=2, batch_size=32)
 CPU = torch.device("cpu")
@@ -259,7 +259,10 @@ def test_the_optimiser_gets_the_rates_of_one_cycle_and_the_decay(
     assert 0.85 - 1e-9 <= min(momenta) < 0.9 and max(momenta) <= 0.95 + 1e-9
 
 
-@pytest.mark.parametrize("method", ["a_hmlc", "heads", "bhcl", "cross_entropy", SEPARABILITY])
+LEARNERS = ["a_hmlc", "heads", "bhcl", "cross_entropy", SEPARABILITY, PROTOTYPE_HEADS]
+
+
+@pytest.mark.parametrize("method", LEARNERS)
 def test_everything_that_learns_is_changed_by_training(method, fit, dataset):
     run = fit(method, change(weight_decay=0))
     before = runs.new_model(dataset, runs.methods.get(method), TINY, 0, CPU)

@@ -24,7 +24,7 @@ EXTRAS = {
     "claims": "three levels, tree, tails",
     "tuning": "trials on validation",
     "variants": "trials on validation",
-    "ours": "trials on validation",
+    "ours": "our own methods",
 }
 NOTEBOOKS = sorted(Path(__file__).parents[1].glob("[0-9][0-9]_*.ipynb"))
 HELP_WAS_GIVEN = 100

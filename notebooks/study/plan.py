@@ -51,6 +51,7 @@ TAIL_METHODS = ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted"
 GROCERY_METHODS = ("cross_entropy", "supcon", *MAIN, "heads", "level_restricted")
 VARIANTS = tuple(method.key for method in variants.VARIANTS)
 OURS = ("split", "sign", "heads", "g_hmlc", "a_hmlc", "separability")
+UNION = (variants.PROTOTYPE_HEADS.key,)  # of MLCL and level-restricted
 
 
 def times(factor):
@@ -90,6 +91,7 @@ class Group:
 SLOWER = times(0.3)
 _RATES = each("learning_rate", (SLOWER, times(3)))
 _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
+_FOUR = ({}, *_TEMPERATURES[:3])
 GROUPS = (
     Group((), (MNIST,), MAIN, seeds=1),  # so that a laptop is done in minutes
     Group(("baselines",), (MNIST,), BASELINES),
@@ -109,6 +111,11 @@ GROUPS = (
     Group(("claims",), (f"{MNIST}_tail10", f"{MNIST}_tail50"), TAIL_METHODS),
     Group(("ours",), (f"{MNIST}_tuning",), OURS, (SHORT,)),
     Group(("ours",), ("modelnet10_tuning",), OURS),
+    Group(("ours",), (MNIST,), UNION, seeds=5),
+    Group(("ours", "cifar100"), ("cifar100",), UNION),
+    Group(("ours", "grocery"), ("grocery",), UNION, seeds=10),
+    Group(("ours",), (f"{MNIST}_tuning", "cifar100_tuning"), UNION, _FOUR, seeds=1),
+    Group(("ours", "grocery"), ("grocery_tuning",), UNION, _FOUR, seeds=1),
     Group(
         ("temperature",),
         ("cifar100", "modelnet10"),
@@ -122,17 +129,11 @@ GROUPS = (
     Group(("budget",), ("cifar100",), BUDGET_METHODS, each("epochs", map(times, (1 / 3, 2 / 3)))),
     Group(("tuning",), TUNING, TUNING_METHODS, ({}, *_RATES), seeds=1),
     Group(("tuning",), TUNING, TUNING_METHODS[1:], _TEMPERATURES, seeds=1),
-    Group(("tuning",), (f"{MNIST}_tuning",), MAIN, ({}, *_TEMPERATURES[:3]), seeds=1),
+    Group(("tuning",), (f"{MNIST}_tuning",), MAIN, _FOUR, seeds=1),
     Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
     Group(("grocery",), ("grocery",), GROCERY_METHODS, seeds=10),
     Group(("grocery",), ("grocery",), ("cross_entropy",), (UNTOUCHED,), seeds=10),
-    Group(
-        ("grocery", "tuning"),
-        ("grocery_tuning",),
-        GROCERY_METHODS[1:],
-        ({}, *_TEMPERATURES[:3]),
-        seeds=1,
-    ),
+    Group(("grocery", "tuning"), ("grocery_tuning",), GROCERY_METHODS[1:], _FOUR, seeds=1),
 )
 
 # How a changed setting shows in a method's name in result files.

@@ -1,5 +1,5 @@
-"""Masks of our own: variants of A-HMLC that were tried, and masks by separability; importing this
-adds them to METHODS."""
+"""Methods of our own: variants of A-HMLC that were tried, masks by separability, and prototypes on
+a projection head per level; importing this adds them to METHODS."""
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -7,8 +7,11 @@ from torch import nn
 
 from hmlc_core.checks import has_values
 from hmlc_core.contrast import class_numbers
+from hmlc_core.losses import samples
 from hmlc_core.masks import AttentionMasks, partition, require_room
 from hmlc_core.methods import METHODS, Method
+from hmlc_core.models import projection_head
+from hmlc_core.peers import LevelRestricted
 
 
 class SharpAttentionMasks(AttentionMasks):
@@ -100,6 +103,24 @@ def separability(embeddings, labels):
     return torch.where(free > 0, share, 0)
 
 
+class PrototypeHeads(LevelRestricted):
+    """Ours: MLCL's projection head per level on the features, and on each head level-restricted
+    contrast with that level's prototypes; mean over levels."""
+
+    def __init__(self, dim, class_counts, projected=128):
+        super().__init__(projected, class_counts)
+        self.heads = nn.ModuleList(projection_head(dim, projected) for _ in class_counts)
+
+    def forward(self, embeddings, labels, *more, **named):
+        """Features [B, F] or [B, V, F], labels int [B, L]; the rest, and errors, as its parent."""
+        x, y = samples(embeddings, labels)
+        z = torch.cat([head(x) for head in self.heads])  # [L * N, projected]
+        own = torch.eye(len(self.heads), y.shape[1], dtype=torch.bool, device=y.device)
+        own = own.repeat_interleave(len(x), 0)  # what a head gives is known at its level alone
+        y = torch.where(own, y.repeat(len(self.heads), 1), -1)
+        return super().forward(z, y, *more, **named)
+
+
 def _ours(key, name, masks, source="a trial"):
     return Method(key, name, "ours", source, masks=masks)
 
@@ -110,4 +131,8 @@ VARIANTS = (
     _ours("a_hmlc_rectified", "A-HMLC, positive coordinates", RectifiedAttentionMasks),
 )
 SEPARABILITY = _ours("separability", "ours: separability", SeparabilityMasks, "this project")
-METHODS.update({method.key: method for method in (SEPARABILITY, *VARIANTS)})
+PROTOTYPE_HEADS = Method(
+    "prototype_heads", "ours: prototypes on a head per level", "ours", "this project",
+    PrototypeHeads, projected=False,
+)  # fmt: skip
+METHODS.update({method.key: method for method in (SEPARABILITY, PROTOTYPE_HEADS, *VARIANTS)})
