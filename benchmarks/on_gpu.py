@@ -3,7 +3,8 @@
 The CUDA tests; where the time of a training step with a ResNet-18 goes, with and without
 torch.compile; then CIFAR-100 (without it: hierarchical MNIST) with six methods, seed by seed.
 Results are in data/results and checkpoints in data/runs, under $HMLC_ROOT if that is set: keep it
-from call to call. Exit codes: 0 all is done, 75 time was up (call again), 1 something failed.
+from call to call, each long enough for an epoch. Exit codes: 0 all is done, 75 time was up (call
+again), 1 something failed.
 """
 
 import argparse
@@ -137,7 +138,7 @@ def what_to_train(profile):
         try:
             data = load_dataset(name, replace(plan.usual_settings(profile, name), **change))
         except (FileNotFoundError, ImportError) as error:
-            missing.append(f"No {name} {change or ''}: {error}")
+            missing.append(f"No {name}{f' with {change}' if change else ''}: {error}")
             continue
         print("\n".join([*missing, f"\n{name}, {data.source}: {len(data):,} images"]))
         group = plan.Group((), (name,), METHODS, (change,), SEEDS)

