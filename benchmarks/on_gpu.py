@@ -9,6 +9,7 @@ again), 1 something failed.
 
 import argparse
 import faulthandler
+import os
 import signal
 import socket
 import subprocess
@@ -157,4 +158,6 @@ def train(one, data, where):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # at once: processes that torch.compile started may take minutes to end
