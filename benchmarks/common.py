@@ -12,9 +12,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "notebooks")]
 
 import torch  # noqa: E402
 
-from hmlc_core import distributed, methods, runs, train  # noqa: E402
+from hmlc_core import devices, distributed, methods, runs, train  # noqa: E402
+from hmlc_core.views import two_views  # noqa: E402
 
 CPU = torch.device("cpu")
+WHOLE, ENCODER = "whole step", "encoder and head, forward and backward"
 
 
 def median_seconds(ways, rounds=7):
@@ -24,13 +26,19 @@ def median_seconds(ways, rounds=7):
     times = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            seconds = seconds_of(way)
             if number:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(seconds)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def seconds_of(way):
+    """Seconds of a call, until a GPU is done with it."""
+    start = time.perf_counter()
+    way()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def new_step(method, settings, classes, channels=3, device=CPU):
@@ -48,6 +56,35 @@ def new_step(method, settings, classes, channels=3, device=CPU):
 
 def _step(forward, device, state, views, labels):
     return train.step(forward, views, labels, device, **state)
+
+
+def step_parts(settings, classes, channels=3, device=CPU, compiled=False):
+    """{part: function} of a training step of G-HMLC on random pictures, the whole step first.
+
+    Args:
+        compiled: whether the encoder is compiled, which happens in its first call.
+    """
+    step, model = new_step("g_hmlc", settings, classes, channels, device)
+    shape = (settings.batch_size, settings.canvas, settings.canvas, channels)
+    pictures = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+    y = torch.stack([torch.arange(len(pictures), device=device) % k for k in classes], 1)
+    views = two_views(pictures, settings.augmentation)
+    flat, objective = views.flatten(0, 1), model.objective
+    _, z = model.embed(flat, devices.autocast(device))
+    z = z.detach().unflatten(0, views.shape[:2]).requires_grad_()
+    fixed = objective.level_masks(z.detach())
+    if compiled:
+        model.encoder.compile()
+    return {
+        WHOLE: lambda: step(two_views(pictures, settings.augmentation), y),
+        ENCODER: lambda: model.embed(flat, devices.autocast(device))[1].square().mean().backward(),
+        "augmentation": lambda: two_views(pictures, settings.augmentation),
+        "masks (EM)": lambda: objective.level_masks(z.detach()),
+        "loss, forward and backward": lambda: objective.loss(
+            z, y, fixed, temperature=settings.temperature
+        ).backward(),
+        "masks and loss, forward and backward": lambda: objective(z, y).sum().backward(),
+    }
 
 
 def report(title, seconds, ours):

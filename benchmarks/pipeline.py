@@ -3,11 +3,10 @@ workers, the same net and loss. Then where the time of our step goes."""
 
 import numpy as np
 import torch
-from common import CPU, median_seconds, new_step, report
+from common import WHOLE, median_seconds, new_step, report, step_parts
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from hmlc_core import devices
 from hmlc_core.settings import preset
 from hmlc_core.views import two_views
 
@@ -55,25 +54,9 @@ def usual():
 def parts(kind, channels, classes):
     """Report where the time of a training step of G-HMLC goes."""
     settings = preset("cpu", kind)
-    step, model = new_step("g_hmlc", settings, classes, channels)
-    shape = (settings.batch_size, settings.canvas, settings.canvas, channels)
-    pictures = torch.randint(0, 256, shape, dtype=torch.uint8)
-    y = torch.stack([torch.arange(len(pictures)) % count for count in classes], 1)
-    views = two_views(pictures, settings.augmentation)
-    flat = views.flatten(0, 1)
-    _, z = model.embed(flat, devices.autocast(CPU))
-    z = z.detach().unflatten(0, views.shape[:2]).requires_grad_()
-    ways = {
-        "whole step": lambda: step(two_views(pictures, settings.augmentation), y),
-        "encoder and head, forward and backward": lambda: (
-            model.embed(flat, devices.autocast(CPU))[1].square().mean().backward()
-        ),
-        "augmentation": lambda: two_views(pictures, settings.augmentation),
-        "masks (EM)": lambda: model.objective.level_masks(z.detach()),
-        "masks and loss, forward and backward": lambda: model.objective(z, y).sum().backward(),
-    }
+    ways = step_parts(settings, classes, channels)
     title = f"parts of a step on {kind}, batch {settings.batch_size} x 2 views"
-    report(title, median_seconds(ways, rounds=9), "whole step")
+    report(title, median_seconds(ways, rounds=9), WHOLE)
 
 
 if __name__ == "__main__":

