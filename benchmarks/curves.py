@@ -1,4 +1,5 @@
-"""Cost curves: the loss against batch size, levels and dimensions; a step against processes.
+"""Cost curves: the loss against batch size, levels and dimensions. Prints what a step shared by two
+processes costs.
 
 pip install pytorch-metric-learning
 """
@@ -21,6 +22,8 @@ SAMPLES = (64, 128, 256, 512, 1024, 2048)
 LEVELS = (1, 2, 3, 4)
 DIMS = (32, 64, 128, 256, 512)
 PROCESSES = (1, 2)
+MASKED, NO_MASKS, THEIRS = "hmlc, a mask per level", "hmlc, no masks", "pytorch-metric-learning"
+COLOURS = {MASKED: "#0072B2", NO_MASKS: "#56B4E9", THEIRS: "#D55E00"}
 
 
 def steps(number, count, folder, rounds=7):
@@ -58,14 +61,14 @@ def panels():
     split, shared = masks.split_masks, masks.shared_masks
     return {
         "samples (two views, two levels)": {
-            "hmlc": {n: ours(n, 2, split) for n in SAMPLES},
-            "pytorch-metric-learning": {n: theirs(n, 2) for n in SAMPLES},
+            MASKED: {n: ours(n, 2, split) for n in SAMPLES},
+            THEIRS: {n: theirs(n, 2) for n in SAMPLES},
         },
         "levels (1,024 samples)": {
-            "a mask per level": {n: ours(1024, n, split) for n in LEVELS},
-            "embedding shared": {n: ours(1024, n, shared) for n in LEVELS},
+            MASKED: {n: ours(1024, n, split) for n in LEVELS},
+            NO_MASKS: {n: ours(1024, n, shared) for n in LEVELS},
         },
-        "dimensions D (1,024 samples)": {"hmlc": {n: ours(1024, 2, split, n) for n in DIMS}},
+        "dimensions D (1,024 samples)": {MASKED: {n: ours(1024, 2, split, n) for n in DIMS}},
     }
 
 
@@ -76,26 +79,26 @@ def draw_panel(axis, label, lines, reference):
     for line, at in lines.items():
         ratios = [seconds[line, n] / reference for n in at]
         print(label, line, {n: round(ratio, 2) for n, ratio in zip(at, ratios)}, flush=True)
-        axis.plot(list(at), ratios, marker="o", ms=3, label=line)
+        axis.plot(list(at), ratios, marker="o", ms=3, label=line, color=COLOURS[line])
+    axis.axhline(1, color="0.8", lw=0.8, zorder=0)
     axis.set(xlabel=label, xscale="log", yscale="log")
     axis.set_xticks(list(at), list(at))
     axis.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
-    axis.legend()
+    axis.yaxis.set_major_formatter("{x:g}")
 
 
 def main():
     reference = median_seconds({"": ours(1024, 2, masks.split_masks)})[""]
-    figure, axes = plt.subplots(1, 4, figsize=(13, 2.8), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(9.5, 2.8), sharey=True, layout="constrained")
     for axis, (label, lines) in zip(axes, panels().items()):
         draw_panel(axis, label, lines, reference)
-    seconds = shared_steps()
-    ratios = [seconds[count] / seconds[1] for count in PROCESSES]
-    print("processes, one thread each", dict(zip(PROCESSES, ratios)))
-    axes[-1].plot(PROCESSES, ratios, marker="o", ms=3)
-    axes[-1].set(xlabel="processes (one thread each)", xticks=PROCESSES, ylim=(0, None))
-    axes[-1].set_ylabel("time of a training step /\nthat of one process")
-    axes[0].set_ylabel("time of the loss / that of hmlc\nwith 1,024 samples, two levels, D = 128")
+    axes[0].set_ylabel("time / that of 1,024 samples,\ntwo masked levels, D = 128")
+    named = dict(zip(*reversed(axes[0].get_legend_handles_labels())))
+    named |= dict(zip(*reversed(axes[1].get_legend_handles_labels())))
+    axes[-1].legend(named.values(), named, loc="center left", bbox_to_anchor=(1, 0.5))
     figures.save(figure, "cost_curves", "cpu")
+    seconds = shared_steps()
+    print("processes, one thread each", {n: seconds[n] / seconds[1] for n in PROCESSES})
 
 
 if __name__ == "__main__":
