@@ -36,6 +36,9 @@ NO_BATCHNORM = "_without_batchnorm"  # behind the key of a method in result file
 
 POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"
 UNKNOWN = (0.8, 0.8, 0.8)
+HUES = {  # of kinds of methods
+    "paper": "Blues", "baseline": "Oranges", "control": "Greens", "peer": "Purples", "ours": "RdPu",
+}  # fmt: skip
 
 
 def method_name(label):
@@ -49,6 +52,18 @@ def method_name(label):
     if key != plain:
         name = name.removeprefix("control: ") + ", no BatchNorm"
     return f"{name} @{changed}" if changed else name
+
+
+def method_look(label):
+    """Colour and marker of a method in every figure: a hue for its kind, black for cross-entropy,
+    grey for a name of which METHODS knows nothing."""
+    key = label.partition("@")[0].removesuffix(NO_BATCHNORM)
+    if key == "cross_entropy" or key not in METHODS:
+        return dict(color="black" if key in METHODS else "0.5", marker="x")
+    alike = [one for one, method in METHODS.items() if method.kind == METHODS[key].kind]
+    place = alike.index(key)
+    shade = 0.9 - 0.5 * place / (len(alike) - 1)
+    return dict(color=plt.colormaps[HUES[METHODS[key].kind]](shade), marker="osD^vP"[place % 6])
 
 
 def dataset_name(key):
@@ -231,12 +246,12 @@ def learning_curves(histories, level_names, alike=None):
     for axis, level in zip(axes[0], level_names):
         if alike is not None:
             axis.axhline(alike, color="0.6", ls="-", lw=3, alpha=0.4)
-        # A method has one style in all panels, also where another one lacks the level.
-        for style, method in zip(plt.rcParams["axes.prop_cycle"](), ordered(histories)):
+        for method in ordered(histories):
             history = histories[method]
             if level in history[0]:
                 epochs, losses = zip(*((record["epoch"], record[level]) for record in history))
-                axis.plot(epochs, losses, marker="o", ms=3, label=method_name(method), **style)
+                look = method_look(method)
+                axis.plot(epochs, losses, ms=3, label=method_name(method), **look)
         axis.set(title=f"level: {level}", xlabel="epoch", ylabel="loss")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -414,7 +429,8 @@ def information_of_parts(tables, class_counts):
             axis.plot(known, rows, marker, mfc="none", mew=1.5, label=f"part for {part}")
         if level in class_counts:
             axis.axvline(np.log2(class_counts[level]), ls="--", color="0.6", lw=1)
-        axis.set(title=f"what they know of {level}", xlabel="bits")
+        axis.set(title=f"known of {level}", xlabel="bits")
+        axis.set_xlim(left=min(0, bits.min(axis=None)))
     axes[0, 0].set_yticks(rows, list(tables))
     axes[0, 0].invert_yaxis()
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -433,11 +449,10 @@ def usage(lines):
         lines: {method: list of arrays [D], one for each seed}.
     """
     figure, axis = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
-    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-    for (method, seeds), colour in zip(lines.items(), colours):
+    for method, seeds in lines.items():
         for number, values in enumerate(seeds):
             name = method_name(method) if number == 0 else None
-            axis.plot(values, color=colour, ls="-", lw=1, label=name)
+            axis.plot(values, color=method_look(method)["color"], ls="-", lw=1, label=name)
     text = "share of images with\nthis coordinate in level 1"
     axis.set(xlabel="coordinate of z, sorted", ylabel=text, ylim=(-0.03, 1.03))
     axis.legend()
@@ -449,7 +464,7 @@ def agreement_over_epochs(curves):
     figure, axis = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
     for method, values in curves.items():
         epochs = range(1, len(values) + 1)
-        axis.plot(epochs, values, marker="o", ms=4, label=method_name(method))
+        axis.plot(epochs, values, ms=4, label=method_name(method), **method_look(method))
     text = "agreement with the\nlast epoch's masks (kappa)"
     axis.set(xlabel="epoch", ylabel=text, ylim=(-0.03, 1.03))
     axis.legend()
@@ -485,7 +500,7 @@ def accuracy_against_epochs(points, level_names):
             part = points[(points.level == level) & (points.method == method)]
             seeds = 100 * part.pivot_table(index="epochs", columns="seed", values="value")
             seeds.index = seeds.index * aside  # so that dots do not hide each other
-            _draw_budgets(axis, seeds.loc[:, seeds.iloc[0].notna()], method_name(method))
+            _draw_budgets(axis, seeds.loc[:, seeds.iloc[0].notna()], method)
         axis.set(title=f"level: {level}", ylabel="linear accuracy, %", xscale="log")
         axis.set(xlabel="epochs (each a run of its own)")
         axis.set_xticks(budgets, budgets)
@@ -494,14 +509,14 @@ def accuracy_against_epochs(points, level_names):
     return figure
 
 
-def _draw_budgets(axis, seeds, label):
+def _draw_budgets(axis, seeds, method):
     """A line of means with its band, and the seeds; index = epochs, columns = seeds."""
-    whole = seeds.dropna()
+    whole, look = seeds.dropna(), method_look(method)
     middle, half = np.transpose([results.mean_and_interval(row) for row in whole.to_numpy()])
-    (line,) = axis.plot(whole.index, middle, "o-", ms=4, label=label)
-    band = dict(color=line.get_color(), alpha=0.15, lw=0)
-    axis.fill_between(whole.index, middle - half, middle + half, **band)
-    axis.plot(seeds, ".-", ms=2, lw=0.5, alpha=0.5, color=line.get_color())
+    axis.plot(whole.index, middle, ms=4, label=method_name(method), **look)
+    band = [np.clip(edge, 0, 100) for edge in (middle - half, middle + half)]
+    axis.fill_between(whole.index, *band, color=look["color"], alpha=0.15, lw=0)
+    axis.plot(seeds, ".-", ms=2, lw=0.5, alpha=0.5, color=look["color"])
 
 
 def every_run(values):
