@@ -51,6 +51,7 @@ LEFT = [
     "cat/._0.png", "cat/.thumb.jpg", "dog/@eaDir/0.png/SYNOPHOTO_THUMB_M.png", "#recycle/old.png",
     "$RECYCLE.BIN/S-1-5-21/$R1.png", "lost+found/a.png", ".Trash-1000/files/x.jpg",
     "System Volume Information/a.png", ".git/x.png", "dog/__pycache__/x.png", "@Recycle/1.jpg",
+    "@__thumb/x.png", "cat/@tmp/0.png", "wandb/run/media/x.png", "node_modules/logo/x.png",
     ".DS_Store", "cat/Thumbs.db", "desktop.ini", "cat/Icon\r", "dog/~$list.png",
 ]  # fmt: skip
 
@@ -378,6 +379,73 @@ def test_a_folder_of_loose_pictures_names_the_table_beside_them(tmp_path):
     (tmp_path / "labels.csv").write_text("file,kind\n1.png,cat\n")
     with pytest.raises(ValueError, match="depths {0: 1}. There is a table: read .*labels.csv"):
         own.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "train_v2 test_v2",
+        "trainset_A testset_A",
+        "train-small val-small",
+        "train.zip_files test.zip_files",
+        "learning unseen",
+        "entrenamiento prueba",
+        "Trainingsdaten Testdaten",
+    ],
+)
+def test_names_of_a_division_with_words_around_them(tmp_path, pair):
+    fill(tmp_path, " ".join(f"{part}/{name}" for part in pair.split() for name in ("cat", "dog")))
+    dataset, *_ = quietly(tmp_path)
+    assert dataset.class_names == [["cat", "dog"]] and (dataset.parts == "train").sum() == 8
+
+
+def test_devices_of_one_kind_are_no_division(tmp_path):
+    fill(tmp_path, "test_board dev_board")
+    assert quietly(tmp_path)[0].class_names == [["dev_board", "test_board"]]
+
+
+@pytest.mark.parametrize("tops", ["fold1 fold2 fold3", "train query", "amazon dslr"])
+def test_folders_that_all_hold_the_same_are_warned_of(tmp_path, tops):
+    fill(tmp_path, " ".join(f"{top}/{name}" for top in tops.split() for name in ("cat", "dog")))
+    with pytest.warns(UserWarning, match="all hold folders of the same names .cat, dog."):
+        own.read(tmp_path, size=8)
+
+
+@pytest.mark.parametrize(
+    "places, names, parts",
+    [
+        ("train/n1/images train/n2/images test/n1/images test/n2/images", [["n1", "n2"]], 16),
+        ("cat/JPEGImages dog/JPEGImages", [["cat", "dog"]], 0),
+        ("a/imgs/x a/imgs/y b/imgs/z", [["a", "b"], ["a/x", "a/y", "b/z"]], 0),
+        ("photo sketch", [["photo", "sketch"]], 0),
+    ],
+)
+def test_folders_that_only_hold_pictures_are_no_classes(tmp_path, places, names, parts):
+    dataset = quietly(fill(tmp_path, places))[0]
+    assert dataset.class_names == names and len(dataset.parts if parts else []) == parts
+
+
+@pytest.mark.parametrize("places", ["train/images valid/images", "train test"])
+def test_a_division_without_classes_is_refused(tmp_path, places):
+    fill(tmp_path / "data", places)
+    with pytest.raises(ValueError, match="train.* lie in no class folder"):
+        own.read(tmp_path / "data", size=8)
+
+
+@pytest.mark.parametrize("word", ["_mask", "-edited", " copy"])
+def test_pictures_named_after_others_are_warned_of(tmp_path, word):
+    fill(tmp_path, "cat dog")
+    for name in "01":
+        photo(tmp_path / "cat" / f"{name}{word}.png")
+    with pytest.warns(UserWarning, match=f"2 pictures are named as another one with '{word}'"):
+        own.read(tmp_path, size=8)
+    assert len(quietly(tmp_path, ignore=f"*{word}.*")[0]) == 8
+
+
+def test_one_class_alone_is_warned_of(tmp_path):
+    fill(tmp_path, "images")
+    with pytest.warns(UserWarning, match="one class only, so nothing to learn"):
+        own.read(tmp_path, size=8)
 
 
 # ---------------------------------------------------------------- names that look alike

@@ -383,7 +383,7 @@ def test_the_lines_of_the_report_predict_new_files(dataset, tmp_path, monkeypatc
 
 
 def test_pictures_of_a_folder_are_found_and_others_are_not(tmp_path):
-    for place in ("b.jpg", "deep/a.png", ".hidden.png", ".cache/c.png", "notes.txt"):
+    for place in ("b.jpg", "deep/a.png", ".hidden.png", "@eaDir/c.png", "notes.txt"):
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / place).write_bytes(b"")
     found = predictions.pictures_in(tmp_path)

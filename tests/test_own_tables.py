@@ -190,7 +190,7 @@ def test_columns_in_any_order_and_those_that_are_asked_for(here):
     text = "kind,row,image,sort,mask,remark,split\n" + "\n".join(rows)
     dataset = read(here, text, levels=["Kind", "sort"])
     assert names_of(dataset) == EXPECTED and dataset.parts.tolist() == ["train"] * 4 + ["test"] * 2
-    assert read(here, text).level_names == ["kind", "sort", "remark"]
+    assert read(here, text).level_names == ["kind", "sort"]
     with pytest.raises(ValueError, match=r"no column order: its columns are \['kind', 'row'"):
         own.read(here / "t.csv", levels=["kind", "order"])
 
@@ -245,6 +245,115 @@ def test_files_in_accents_and_folders_of_another_system(here):
         os.rename(here / "in" / "0.png", here / "in" / NAMES[k]) if k == 1 else None
     dataset, _, broken = own.read(here / "t.csv", size=8)
     assert len(dataset) == 1 and len(broken) == 2
+
+
+def beside(titles, *columns):
+    """A table with columns beside files and their two levels."""
+    rows = [",".join(map(str, row)) for row in zip(NAMES, COARSE, FINE, *columns)]
+    return "\n".join([f"file,kind,sort,{titles}", *rows])
+
+
+@pytest.mark.parametrize(
+    "titles, columns, why",
+    [
+        ("xmin,height", [[1, 1, 2, 3, 3, 4], [9, 9, 8, 9, 8, 8]], "by its title"),
+        ("fold", [[0, 1, 2] * 2], "by its title"),
+        ("mass", [[0.5, 1, 2, 2, 1, 1e-05]], "numbers with fractions"),
+        ("caption", [[f"seen {k}" for k in range(6)]], "different for every file"),
+        ("label", [[{"p": 7, "q": 3, "x": 5, "y": 1}[f] for f in FINE]], "number of a name"),
+    ],
+)
+def test_columns_that_are_no_level(here, titles, columns, why):
+    text = beside(titles, *columns)
+    dataset = read(here, text)
+    assert names_of(dataset) == EXPECTED and any(why in note for note in dataset.notes)
+    if titles != "label":
+        title = titles.split(",")[0]
+        assert read(here, text, levels=["kind", title], tree=False).level_names == ["kind", title]
+
+
+def test_a_column_that_says_one_thing_is_warned_of(here):
+    (here / "t.csv").write_text(beside("source", ["web"] * 6))
+    with pytest.warns(UserWarning, match="'source' is 'web' for every file: levels="):
+        own.read(here / "t.csv", size=8)
+
+
+@pytest.mark.parametrize("one, none", [("1", "0"), ("1.0", "0.0"), (" 1", " 0")])
+def test_columns_that_mark_a_class_each_are_one_level(here, one, none):
+    rows = [[name, *(one if f == title else none for title in "pqxy")] for name, f in
+            zip(NAMES, FINE)]  # fmt: skip
+    dataset = read(here, "file,p,q,x,y\n" + "\n".join(map(",".join, rows)))
+    assert names_of(dataset) == [(f,) for f in FINE] and dataset.level_names == ["class"]
+
+
+def test_flags_beside_a_label_are_no_marks_of_classes(here):
+    flags = [[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
+    (here / "t.csv").write_text(beside("cut,dim,hard", *flags))
+    with pytest.warns(UserWarning, match="stand under several parents"):
+        dataset = own.read(here / "t.csv", size=8)[0]
+    assert dataset.level_names == ["kind", "sort", "cut", "dim", "hard"]
+
+
+@pytest.mark.parametrize("fields", ["p|q p q x y x", "p p;q q x x;p y", '["p"] p q x y x'])
+def test_several_labels_in_a_field_are_warned_of(here, fields):
+    rows = [f"{name}\t{field}" for name, field in zip(NAMES, fields.split())]
+    (here / "t.csv").write_text("file\tkind\n" + "\n".join(rows))
+    with pytest.warns(UserWarning, match="fields name several classes"):
+        own.read(here / "t.csv", size=8)
+
+
+@pytest.mark.parametrize(
+    "title, fields",
+    [("is_valid", "False False True"), ("is_test", "0 0 1"), ("in_train", "yes yes no")],
+)
+def test_a_column_that_says_whether_it_is_a_part(here, title, fields):
+    dataset = read(here, beside(title, fields.split() * 2))
+    assert names_of(dataset) == EXPECTED and (dataset.parts == "train").sum() == 4
+
+
+def test_a_word_that_is_no_part_is_trained_on_and_said(here):
+    (here / "t.csv").write_text(beside("ml_use", ["TRAIN", "TEST", "UNASSIGNED"] * 2))
+    with pytest.warns(UserWarning, match="'ml_use': UNASSIGNED is no part .*taken as train"):
+        assert (own.read(here / "t.csv", size=8)[0].parts == "train").sum() == 4
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["https://x.org/in/{}?w=9#a", "s3://b/in/{}", "file:///C:/my%20data/in/{}",
+     "/data/local-files/?d=in/{}", "\\\\nas\\me\\IN\\{}"],
+)  # fmt: skip
+def test_addresses_name_files(here, place):
+    rows = [f"{place.format(name)},{f}" for name, f in zip(NAMES, FINE)]
+    assert names_of(read(here, "url,sort\n" + "\n".join(rows))) == [(f,) for f in FINE]
+
+
+def test_numbers_whose_zeros_a_spreadsheet_took_name_files(here):
+    for k, name in enumerate(NAMES):
+        os.rename(here / name, here / f"00{k}.png")
+    text = "id,sort\n" + "".join(f"{k},{f}\n" for k, f in enumerate(FINE))
+    assert names_of(read(here, text)) == [(f,) for f in FINE]
+
+
+@pytest.mark.parametrize("above", ["My data,,\n", "# made by x\n# in 2024\n", "Title\n,,\n"])
+def test_what_stands_above_a_table_is_left_out_and_said(here, above):
+    dataset = read(here, above + plain())
+    assert names_of(dataset) == EXPECTED and dataset.level_names == ["kind", "sort"]
+    assert any("left out above the table" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("word", ["#NV", "#N/D", "#WERT!", "?", "--", "(blank)", "unlabelled"])
+def test_errors_of_spreadsheets_and_marks_are_no_class(here, word):
+    dataset = read(here, plain().replace(",x\n", f",{word}\n"))
+    assert dataset.class_names[1] == ["p", "q", "y"]
+    assert any("2 of 6 files have no label" in note for note in dataset.notes)
+
+
+def test_merged_cells_and_pictures_that_are_not_named_are_said(here):
+    text = "file,kind,sort\n0.png,a,p\n1.png,,q\n2.png,,p\n3.png,,q\n"
+    (here / "t.csv").write_text(text)
+    with pytest.warns(UserWarning, match="'kind': 3 of 4 files have no label .of merged cells"):
+        dataset = own.read(here / "t.csv", size=8, tree=False)[0]
+    assert any("2 pictures beside those" in n and "4.png, 5.png" in n for n in dataset.notes)
 
 
 # ---------------------------------------------------------------- hierarchy
@@ -412,6 +521,9 @@ def _written(here, text):
 
 
 PARENTS = {
+    "parent first": "parent,class\npet,cat\npet,dog\nanimal,pet\nplant,oak\n",
+    "index": ",child,parent,remark\n0,cat,pet,x\n1,dog,pet,\n2,pet,animal,\n3,oak,plant,y\n",
+    "superclasses": "subclass\tsuperclass\ncat\tpet\ndog\tpet\npet\tanimal\noak\tplant\n",
     "two columns": "class,parent\ncat,pet\ndog,pet\npet,animal\noak,plant\n",
     "three columns": "Class;Parent;Grandparent\ncat;pet;animal\nDog;pet;animal\noak;plant;\n",
     "Excel": "\ufeffclass;parent\r\ncat;pet\r\ndog;pet\r\npet;animal\r\noak;plant\r\nplant;\r\n",
@@ -450,6 +562,17 @@ def test_tables_of_parents_that_are_no_tree(tmp_path, text, message):
     (tmp_path / "tree.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         own.read(tmp_path)
+
+
+def test_a_class_named_as_its_parent_and_a_table_that_lacks_one(tmp_path):
+    as_folder(tmp_path / "flat", [("cat",), ("lynx",), ("oak",)] * 3)
+    (tmp_path / "tree.csv").write_text("class,parent\ncat,cat\nlynx,cat\noak,tree\n")
+    dataset = quietly(tmp_path / "flat")[0]
+    assert dataset.class_names == [["cat", "tree"], ["cat", "lynx", "oak"]]
+    assert (dataset.labels >= 0).all()
+    (tmp_path / "tree.csv").write_text("class,parent\ncat,cat\nlynx,cat\n")
+    with pytest.warns(UserWarning, match="tree.csv is not used: it lacks oak"):
+        assert len(own.read(tmp_path / "flat", size=8)[0].level_names) == 1
 
 
 def test_a_csv_with_one_level_takes_a_table_of_parents(here):

@@ -10,20 +10,24 @@ from pathlib import Path
 from hmlc_core.data import kinds
 from hmlc_core.data.notes import some
 
-LEFT_BEHIND = {  # folders of systems and tools, besides those that begin with a dot
-    "__macosx", "__pycache__", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
-    "$recycle.bin", "recycler", "lost+found", "found.000", "system volume information",
-    "network trash folder", "temporary items", "thumbnails",
+LEFT_BEHIND = {  # folders of systems and tools, besides those that begin with a dot or an @ (NAS)
+    "__macosx", "__pycache__", "#recycle", "#snapshot", "$recycle.bin", "recycler", "lost+found",
+    "found.000", "system volume information", "network trash folder", "temporary items",
+    "thumbnails", "node_modules", "site-packages", "venv", "wandb", "mlruns", "lightning_logs",
 }  # fmt: skip
+HOLDERS = {"images", "image", "imgs", "img", "jpegimages", "pictures", "photos", "jpg", "png"}
 PART_NAMES = {
-    "train": "train|training|trn|trainval",
-    "test": "test|tests|testing|tst|eval|evaluation|holdout|hold-out|heldout|held-out",
-    "validation": "val|vali|valid|validate|validation|dev|devel|development",
+    "train": "train|training|trainings|trn|trainval|learn|learning|entrenamiento|treino|"
+    "apprentissage|addestramento",
+    "test": "test|tests|testing|tst|eval|evaluation|holdout|hold-out|heldout|held-out|unseen|"
+    "prueba|teste",
+    "validation": "val|vali|valid|validate|validation|dev|devel|development|validierung|validacion",
 }
 PART = re.compile(
-    r"(?:(?P<prefix>.*)[ _.-])??(?:"
+    r"(?:(?P<before>.*)[ _.-])??(?:"
     + "|".join(f"(?P<{part}>{names})" for part, names in PART_NAMES.items())
-    + r")(?:[ _.-]*(?:set|data|images?|imgs?|pictures?|split|\d+(?:x\d+)?))*",
+    + r")(?:[ _.-]*(?:set|data|daten|images?|imgs?|pictures?|split|\d+(?:x\d+)?))*"
+    r"(?:[ _.-](?P<after>.*))?",
     re.IGNORECASE,
 )
 
@@ -34,6 +38,7 @@ class Found:
 
     files: list = field(default_factory=list)
     unread: dict = field(default_factory=dict)
+    others: Counter = field(default_factory=Counter)
     tables: list = field(default_factory=list)
 
 
@@ -47,7 +52,7 @@ def find(root, ignore, notes):
         ignore: glob patterns of what is left out: of names ("masks", "*.gif"), or, with a slash,
             of paths from the root ("cat/masks").
     """
-    found, others, left, used = Found(), Counter(), Counter(), Counter()
+    found, left, used = Found(), Counter(), Counter()
     for path in _walk(root, ignore, left, used, notes):
         kind = kinds.kind(path)
         if not path.is_file():
@@ -57,11 +62,12 @@ def find(root, ignore, notes):
         elif kind == "unread":
             found.unread[str(path)] = kinds.advice(path)
         else:
-            others[path.suffix.lower() or "without an ending"] += 1
+            found.others[path.suffix.lower() or "without an ending"] += 1
             if path.suffix.lower() in (".csv", ".tsv", ".txt"):
                 found.tables.append(path)
     found.files.sort()
-    _tell_of_the_rest(others, left, used, ignore, notes)
+    _tell_of_the_rest(found.others, left, used, ignore, notes)
+    _tell_of_derived(found.files, notes)
     return found
 
 
@@ -94,7 +100,7 @@ def _leads_back(target, home, above):
 
 def left_behind(name):
     """Whether a file or folder is hidden or made by a system or a tool."""
-    return name.startswith((".", "~$")) or name.casefold() in LEFT_BEHIND
+    return name.startswith((".", "~$", "@")) or name.casefold() in LEFT_BEHIND
 
 
 def fits(path, root, pattern):
@@ -121,6 +127,22 @@ def _tell_of_the_rest(others, left, used, ignore, notes):
         tell_of_pattern(pattern, used[pattern], notes)
 
 
+def _tell_of_derived(files, notes):
+    """Warn of pictures named as one beside them with a word behind: masks, edited copies."""
+    names = {(path.parent, path.stem) for path in files}
+    words = defaultdict(list)
+    for path in files:
+        found = re.fullmatch(r"(.+?)([ _.-]+[a-z]+)", path.stem, re.IGNORECASE)
+        if found and (path.parent, found[1]) in names:
+            words[found[2]].append(path)
+    for word, paths in words.items():
+        if len(paths) > 1:
+            notes.warn(
+                f"{len(paths)} pictures are named as another one with '{word}' behind, e.g. "
+                f"{paths[0]}: if they are masks or copies, ignore='*{word}.*' leaves them out"
+            )
+
+
 def tell_of_pattern(pattern, count, notes):
     """Note what a pattern left out; warn if that is nothing."""
     if count:
@@ -133,12 +155,14 @@ def tell_of_pattern(pattern, count, notes):
 
 
 def part_of(name):
-    """What a name says of a division, as (what stands before, part), e.g. ("", "test"); or None."""
+    """What a name says of a division, as (what stands before, part, what stands behind), e.g.
+    ("", "test", "small"); or None."""
     match = PART.fullmatch(name.strip())
     if not match:
         return None
     part = next(part for part in PART_NAMES if match[part])
-    return re.sub(r"\d+", "", match["prefix"] or "").casefold(), part
+    around = (re.sub(r"\d+", "", match[side] or "").casefold() for side in ("before", "after"))
+    return next(around), part, next(around)
 
 
 @dataclass
@@ -183,17 +207,21 @@ def division(folders):
 def _parts(names):
     """{name: part} of the names that are a division; empty if they are not."""
     families = defaultdict(dict)
-    for name in names:
-        said = part_of(name)
-        if said:
-            families[said[0]][name] = said[1]
-    return next((family for family in families.values() if len(set(family.values())) > 1), {})
+    for name in sorted(names):
+        before, part, after = part_of(name) or ("", "", "")
+        families[before, after][name] = part
+    found = [
+        {name: part for name, part in family.items() if part}
+        for (_, after), family in families.items()
+        if len(set(family.values()) - {""}) > 1 and (not after or "train" in family.values())
+    ]
+    return max(found, key=len, default={})
 
 
 def _lone_part(path, depth, at):
     """The part of a class that has one part only, beside classes that have several."""
     said = part_of(path[depth]) if path[:depth] not in at and depth and len(path) > depth else None
-    return said[1] if said else ""
+    return said[1] if said and not said[2] else ""
 
 
 def _without_parts(folders, parts, depth):
@@ -201,7 +229,7 @@ def _without_parts(folders, parts, depth):
     found = [p[:depth] + p[depth + 1 :] if part else p for p, part in zip(folders, parts)]
     while True:
         again = [
-            len(path) > depth and (part_of(path[depth]) or ("", ""))[1] == part != ""
+            len(path) > depth and (part_of(path[depth]) or ("", "", ""))[1] == part != ""
             for path, part in zip(found, parts)
         ]
         if not any(parts) or not all(a for a, part in zip(again, parts) if part):
@@ -218,9 +246,10 @@ def divided(root, files, notes):
     Returns:
         files, folders (tuples of names), parts (list of str; empty without a division).
     """
-    folders = [path.relative_to(root).parent.parts for path in files]
+    folders = _without_holders([path.relative_to(root).parent.parts for path in files], notes)
     found = division(folders)
     if not found:
+        _tell_of_the_same_below(folders, notes)
         return files, folders, []
     depth = len(found.at[0])
     inner = any(part and len(path) > depth for path, part in zip(found.folders, found.parts))
@@ -237,6 +266,40 @@ def divided(root, files, notes):
         _tell_of_undivided([files[k] for k in kept if not found.parts[k]], root, notes)
     _tell_of_outsiders(sorted(set(files) - {files[k] for k in kept}), root, notes)
     return _labelled(root, [files[k] for k in kept], folders, parts, found.at, notes)
+
+
+def _without_holders(folders, notes):
+    """The paths without folders "images" and the like that are alone in theirs: no classes."""
+    children = defaultdict(set)
+    for path in set(folders):
+        children[path].add("")  # pictures
+        for depth, name in enumerate(path):
+            children[path[:depth]].add(name)
+    held = {path for path in children if len(path) > 1 and path[-1].casefold() in HOLDERS}
+    alone = {p for p in held if len(children[p[:-1]]) == 1 and not _parts(children[p])}
+    if alone:
+        names = some(sorted({path[-1] for path in alone}))
+        notes.append(f"folders that only hold the pictures are no classes: {names}")
+    return [
+        tuple(name for depth, name in enumerate(path, 1) if path[:depth] not in alone)
+        for path in folders
+    ]
+
+
+def _tell_of_the_same_below(folders, notes):
+    """Warn if the folders on top all hold the same ones, as divisions and factors do."""
+    below = defaultdict(set)
+    for path in folders:
+        below[path[:1]] |= set(path[1:2])
+    every = set().union(*below.values())
+    common = every.intersection(*below.values())
+    if len(below) > 1 and len(common) > 1 and 2 * len(common) >= len(every):
+        tops = sorted("/".join(top) for top in below)
+        notes.warn(
+            f"{some(tops)} all hold folders of the same names ({some(sorted(common))}), which are "
+            f"different classes, e.g. {tops[0]}/{min(common)} and {tops[1]}/{min(common)}: name "
+            "parts of a division train, test and the like; ignore='masks' leaves out masks"
+        )
 
 
 def _tell_of_undivided(files, root, notes):
@@ -262,6 +325,11 @@ def _labelled(root, files, folders, parts, at, notes):
     """Without parts whose files lie in no class folder, e.g. the test pictures of a competition."""
     bare = {part for part in set(parts)} - {part for part, path in zip(parts, folders) if path}
     kept = [k for k, part in enumerate(parts) if part not in bare]
+    if not kept:
+        raise ValueError(
+            f"{root}: the pictures of {', '.join(sorted(bare))} lie in no class folder, so they "
+            "have no label: expected e.g. train/category/class/1.jpg, or a table of labels"
+        )
     for part in sorted(bare):
         notes.warn(
             f"the {parts.count(part)} pictures of the {part} part lie in no class folder, so they "
@@ -282,7 +350,8 @@ def tell_of_other_parts(path, notes):
     if said and path.parent.is_dir():
         siblings = [p for p in path.parent.iterdir() if p.is_dir() == path.is_dir() and p != path]
         same = [p for p in siblings if p.suffix == path.suffix and part_of(p.stem) is not None]
-        others = sorted(p.name for p in same if part_of(p.stem)[1] != said[1])
+        kin = {p.name: part_of(p.stem) for p in same}
+        others = sorted(n for n, o in kin.items() if o[1] != said[1] and o[2] == said[2])
         if others:
             notes.append(
                 f"{path.name} is one part of a division and alone is read; {some(others)} beside "
@@ -319,7 +388,11 @@ def _hint(found):
     if found.unread:
         path, why = next(iter(found.unread.items()))
         return f", and {len(found.unread)} pictures that cannot be read, e.g. {path}: {why}"
-    return f". There is a table: read {found.tables[0]} instead" if found.tables else ""
+    if found.tables:
+        return f". There is a table: read {found.tables[0]} instead"
+    return f", and files that are no pictures by their names {dict(found.others)}" * bool(
+        found.others
+    )
 
 
 def _require_unmixed(root, files, folders, depths):

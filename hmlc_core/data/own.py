@@ -39,7 +39,8 @@ def read(path, size=64, ignore=(), ends="own", tree=True, levels=None, names=Non
             class there, "unknown" = -1. In tables a branch ends where fields are empty to the end
             of the row, no other row goes on, and no row has an empty field before a full one.
         tree: False keeps one class for a name below several parents (tables).
-        levels: titles of the columns that are levels, coarse to fine (tables); None = all.
+        levels: titles of the columns that are levels, coarse to fine (tables); None = all that
+            may be: see tables.read_table.
         names: a table of numbers and names of classes; None = classes.csv or the like, if it fits.
         parents: a table class, parent[, ...] above a flat level; None = such a csv in the folder or
             beside it.
@@ -62,6 +63,7 @@ def read(path, size=64, ignore=(), ends="own", tree=True, levels=None, names=Non
     source = _with_objects(source, path)
     class_names, numbers = labels.hierarchy(source.rows, ends, tree, source.whole, notes)
     _require_labels(path, source.levels, class_names)
+    _tell_of_unknown(source, numbers, notes)
     repeats = [len(views) for views in pictures]
     images = np.concatenate(pictures)
     pixels = same_pixels(images)
@@ -125,8 +127,7 @@ def _of_folder(root, ignore, notes):
     found = folders.find(root, ignore, notes)
     files, rows, parts = folders.divided(root, found.files, notes)
     folders.require_hierarchy(root, files, rows, found)
-    if not parts:
-        folders.tell_of_single_classes(root, rows, notes)
+    folders.tell_of_single_classes(root, rows, notes)
     rows, titles = _filled(rows)
     return Source(files, rows, titles, parts, found.unread, True)
 
@@ -156,7 +157,7 @@ def _without_unread(source):
 
 def _with_parents(source, path, parents, notes):
     """The source with the levels that a table class, parent puts above its only level."""
-    table = Path(parents).expanduser() if parents else _table_of_parents(source, path)
+    table = Path(parents).expanduser() if parents else _table_of_parents(source, path, notes)
     if not table:
         return source
     if len(source.levels) > 1:
@@ -175,7 +176,7 @@ def _with_parents(source, path, parents, notes):
     return replace(source, rows=rows, levels=titles, whole=False)
 
 
-def _table_of_parents(source, path):
+def _table_of_parents(source, path, notes):
     """A table class, parent in the folder, or beside it if it has all classes; or None."""
     if len(source.levels) > 1:
         return None
@@ -188,6 +189,8 @@ def _table_of_parents(source, path):
                 classes = {labels.look(row[0]) for row in source.rows if row[0]}
                 if folder == inside or classes <= known:
                     return table
+                if classes & known:
+                    notes.warn(f"{table} is not used: it lacks {some(sorted(classes - known))}")
     return None
 
 
@@ -253,6 +256,8 @@ def _read_all(files, size):
 
 
 def _read_one(path, size):
+    if not Path(path).is_file():
+        return "there is no such file: a table names files relative to its own folder"
     try:
         if kinds.kind(path) == "mesh":
             return meshes.render_views(meshes.read_mesh(path), size)
@@ -308,6 +313,20 @@ def _require_labels(path, levels, class_names):
     for level, names in zip(levels, class_names):
         if not names:
             raise ValueError(f"{path}: level '{level}' has no label at all: remove that column")
+
+
+def _tell_of_unknown(source, numbers, notes):
+    """Say how many files have no label at a level; warn where most have only a finer one."""
+    for level, (title, column) in enumerate(zip(source.levels, numbers.T), 1):
+        unknown = column < 0
+        finer = unknown & (numbers[:, level:] >= 0).any(1)
+        said = f"level '{title}': {unknown.sum()} of {len(column)} files have no label"
+        if 2 * finer.sum() > len(column):
+            notes.warn(f"{said} (of merged cells a spreadsheet keeps the first row only)")
+        elif unknown.any():
+            notes.append(said)
+    if numbers.max() == 0 and source.levels[-1] != OBJECT:
+        notes.warn("there is one class only, so nothing to learn: expected category/class/1.jpg")
 
 
 def _tell_of_copies(dataset, pixels, files):
@@ -425,7 +444,7 @@ def divide(dataset, groups, share=0.2, seed=0, validation="train"):
     if not test.any():
         raise ValueError(
             f"no class of level '{dataset.level_names[-1]}' has more than two samples that differ, "
-            "so none can be tested: add samples or merge classes"
+            "so none can be tested: add samples, merge classes, or leave out that level"
         )
     if not (kept & ~test).any():
         raise ValueError("nothing is left to train on: every picture of train is in test too")

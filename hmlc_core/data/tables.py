@@ -9,13 +9,26 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from hmlc_core.data import folders, kinds
 from hmlc_core.data.labels import coarse_to_fine, look, printed, spelled
 from hmlc_core.data.notes import some
 
-UNKNOWN = {"nan", "-nan", "na", "n/a", "#n/a", "#na", "<na>", "none", "null", "nat", "nil"}
+UNKNOWN = re.compile(  # #NV, #N/D, #WERT! and the like: errors of Excel in any language
+    r"-?nan|n/?a|<na>|none|\(?null\)?|nat|nil|#n/?[a-z]|#\S+[!?]|\?+|-+|\(blank\)|undefined|"
+    r"unlabell?ed|unknown",
+    re.IGNORECASE,
+)
 PART_COLUMNS = {"split", "subset", "set", "part", "partition", "usage", "phase"}
+NO_CLASS = re.compile(  # titles of what annotation tools and pipelines write beside a label
+    r"bbox_?[xywh]|(bbox_?)?(width|height|[xy]_?(min|max|1|2|center))|((k|cv)_?)?folds?|annotator|"
+    r"confidence|score|(image_?|annotation_?)?id",
+    re.IGNORECASE,
+)
+CHILD = re.compile(r"(sub[ _-]?)?class|child|label|category|name", re.IGNORECASE)
+PARENT = re.compile(r"(great[ -]?|grand[ -]?)*parent.*|super[ _-]?c.*", re.IGNORECASE)
+YES, NO = {"1", "true", "yes", "y"}, {"0", "false", "no", "n"}
 NAMES_FILES = (
     "classes",
     "class_names",
@@ -42,10 +55,12 @@ def read_table(path, notes, levels=None, names=None):
     """Read a table that names files and their labels.
 
     Delimiter, encoding and header are recognised; the files' column is that of pictures or meshes;
-    an index and empty columns are left out; every other column is a level.
+    an index, empty columns, numbers with fractions, what differs for every picture and what tools
+    write beside a label are left out, which is noted; every other column is a level, and columns
+    of 0 and 1 that mark a class each are one.
 
     Args:
-        levels: names of the columns that are levels, coarse to fine; None = all others.
+        levels: names of the columns that are levels, coarse to fine; None = all that may be.
         names: a table with the names of labels that are numbers; None = one beside it, if it fits.
 
     Raises:
@@ -55,11 +70,16 @@ def read_table(path, notes, levels=None, names=None):
     where = _column_of_files(body, path.parent)
     columns = _columns(path, header, body, where, notes)
     parts = _parts(columns, notes)
-    columns = columns if levels is None else _picked(path, header, body, levels, notes)
+    if levels is None:
+        mesh = any(row[where].lower().endswith(kinds.MESHES) for row in body)
+        columns = _classes_alone(path, _one_hot(columns, bool(header), notes), mesh, notes)
+        _tell_of_odd_columns(columns, notes)
+    else:
+        columns = _picked(path, header, body, levels, notes)
     if not columns or not body:
         raise ValueError(
             f"{path} must have a column of files, at least one level and a row a file; found "
-            f"columns {header or ['no header']}, {len(body)} rows"
+            f"columns {some(header or ['no header'])}, {len(body)} rows"
         )
     _require_labels(path, columns)
     rows = list(zip(*columns.values()))
@@ -69,6 +89,7 @@ def read_table(path, notes, levels=None, names=None):
         titles, rows = _ordered(titles, rows, bool(header), notes)
     titles = [t or f"level {k}" for k, t in enumerate(titles, 1)]
     files, inner = locate(path.parent, [row[where] for row in body], notes)
+    _tell_of_unnamed(files, notes)
     return Table(files, rows, titles, parts or _parts_of_paths(inner, notes))
 
 
@@ -86,7 +107,7 @@ def cells(path, notes):
         raise ValueError(f"{path} is no readable csv ({error}): repair its quotes") from error
     if not rows:
         raise ValueError(f"{path} is no readable csv: it is empty")
-    rows = _without_extra_fields(rows)
+    rows = _without_extra_fields(_without_heading(path, rows, notes))
     width = len(rows[0]) if not _like_file(rows[0]) else max(map(len, rows))
     for number, row in enumerate(rows, 1):
         if len(row) > width:
@@ -108,6 +129,15 @@ def _without_extra_fields(rows):
         rows = [["", *rows[0]], *body]
     width = max(len(_known(row)) for row in rows)
     return [row[: max(width, len(rows[0]))] for row in rows]
+
+
+def _without_heading(path, rows, notes):
+    """Without what stands above the table: a title, a comment."""
+    start = next((k for k, row in enumerate(rows) if sum(map(bool, row)) > 1), 0)
+    if start and not any(map(_like_file, rows[:start])):
+        notes.append(f"left out above the table of {path.name}: {some(' '.join(rows[0]).split())}")
+        return rows[start:]
+    return rows
 
 
 def _known(row):
@@ -180,7 +210,16 @@ def _evenness(rows, delimiter):
 
 def names_a_file(field):
     """Whether a field names a picture or a mesh by its ending."""
-    return kinds.kind(PurePosixPath(field.replace("\\", "/"))) != "other"
+    return kinds.kind(PurePosixPath(_as_path(field))) != "other"
+
+
+def _as_path(name):
+    """With slashes; of an address what names the file, as in Label Studio's /data/?d=cat/1.jpg."""
+    if "?d=" in name:
+        return unquote(name.split("?d=")[1])
+    if "://" in name:
+        return unquote(re.sub(r"[?#].*", "", name))
+    return name.replace("\\", "/")
 
 
 def _like_file(row):
@@ -267,14 +306,83 @@ def _index(title, column, before):
     return counted if unnamed else before and len(set(numbers)) == len(numbers)
 
 
+def _classes_alone(path, columns, mesh, notes):
+    """Columns without those that name no classes, as long as others remain."""
+
+    def fraction(title, known):
+        return all(re.fullmatch(r"[-+]?\d*[.,]?\d+(e[-+]?\d+)?", f) for f in known) and any(
+            not f.lstrip("+-").isdecimal() for f in known
+        )
+
+    def own_of_each_file(title, known):
+        return not mesh and len(set(known)) == len(columns[title]) > 3
+
+    def twin(title, known):
+        texts = [c for c in columns.values() if not all(f.isdecimal() for f in c if f)]
+        pairs = [set(zip(columns[title], c)) for c in texts]
+        one = any(len(p) == len(set(known)) == len({t for _, t in p}) > 1 for p in pairs)
+        return one and all(map(str.isdecimal, known))
+
+    reasons = {
+        "by its title": lambda title, known: NO_CLASS.fullmatch(title),
+        "numbers with fractions": fraction,
+        "different for every file": own_of_each_file,
+        "the number of a name": twin,
+    }
+    for reason, holds in reasons.items():
+        found = [t for t, c in columns.items() if any(c) and holds(t, [f for f in c if f])]
+        if found and len(found) < len(columns):
+            notes.append(f"columns of {path.name} that are no level ({reason}): {some(found)}")
+            columns = {t: c for t, c in columns.items() if t not in found}
+    return columns
+
+
+def _one_hot(columns, titled, notes):
+    """Columns of 0 and 1, of which each row has one 1, as one column of their titles; a row may
+    have none where there are more than two and no others."""
+    marks = [title for title, column in columns.items() if set(column) == {"0", "1"}]
+    rows = list(zip(*(columns[title] for title in marks)))
+    counts = {row.count("1") for row in rows}
+    may_lack = 2 < len(marks) == len(columns)
+    if not titled or len(marks) < 2 or not counts <= ({0, 1} if may_lack else {1}):
+        return columns
+    notes.append(f"columns of 0 and 1 are read as marks of one class each: {some(marks)}")
+    named = [dict(zip(row, marks)).get("1", "") for row in rows]
+    return {title: c for title, c in columns.items() if title not in marks} | {"class": named}
+
+
+def _tell_of_odd_columns(columns, notes):
+    for title, column in columns.items():
+        if len(columns) > 1 and len(set(column)) == 1:
+            notes.warn(f"'{title}' is '{column[0]}' for every file: levels=[...] leaves it out")
+        names = {field.casefold() for field in column}
+        parts = {field: re.split(r"\s*[|;,+&/]\s*", field.casefold()) for field in set(column)}
+        several = [f for f in parts if len(parts[f]) > 1 and names.issuperset(parts[f])]
+        several += [field for field in parts if field.startswith(("[", "{"))]
+        if several:
+            notes.warn(
+                f"'{title}': {len(several)} fields name several classes and are read as a class "
+                f"of their own, e.g. {some(sorted(several))}: keep one label in each field"
+            )
+
+
+def _tell_of_unnamed(files, notes):
+    named, folders_of = set(map(str, files)), sorted({path.parent for path in files})
+    there = [path for folder in folders_of if folder.is_dir() for path in folder.iterdir()]
+    lost = [p for p in there if kinds.kind(p) == "picture" and not folders.left_behind(p.name)]
+    lost = sorted(path.name for path in lost if str(path) not in named)
+    if lost:
+        notes.append(f"{len(lost)} pictures beside those in the table are not in it: {some(lost)}")
+
+
 def _labels(column, title, notes):
     """Names of a column: what stands for nothing is "", 1.0 is 1."""
-    empty = [field for field in column if field.casefold() in UNKNOWN]
+    empty = [field for field in column if UNKNOWN.fullmatch(field)]
     if empty:
         notes.append(
             f"'{title}': {len(empty)} fields {some(sorted(set(empty)))} are read as unknown"
         )
-    column = ["" if field.casefold() in UNKNOWN else spelled(field) for field in column]
+    column = ["" if UNKNOWN.fullmatch(field) else spelled(field) for field in column]
     numbers = [field for field in column if re.fullmatch(r"[-+]?\d+[.,]\d+", field)]
     if numbers and all(re.fullmatch(r"[-+]?\d+[.,]0+", field) for field in numbers):
         column = [re.sub(r"^([-+]?\d+)[.,]0+$", r"\1", field) for field in column]
@@ -288,15 +396,30 @@ def _labels(column, title, notes):
 def _parts(columns, notes):
     """The column that is a division, taken out of columns, as parts; or none."""
     for title in list(columns):
-        said = [folders.part_of(field) for field in columns[title]]
-        known = [pair for pair, field in zip(said, columns[title]) if field]
-        parts = {pair[1] for pair in known if pair and not pair[0]}
-        whole = known and all(pair and not pair[0] for pair in known)
-        if whole and (len(parts) > 1 or title.casefold() in PART_COLUMNS):
-            del columns[title]
-            found = [pair[1] if pair else "train" for pair in said]
+        said = _parts_said(title, columns[title])
+        parts = set(said.values()) - {""}
+        odd = [field for field, part in said.items() if field and not part]
+        named = title.casefold() in PART_COLUMNS
+        if (len(parts) > 1 and len(odd) <= 1 + named) or (parts and not odd and named):
+            column = columns.pop(title)
+            if odd:
+                notes.warn(f"'{title}': {some(odd)} is no part of a division, taken as train")
+            found = [said[field] or "train" for field in column]
             return _told(found, f"column '{title}'", notes) if len(parts) > 1 else []
     return []
+
+
+def _parts_said(title, column):
+    """{field: part or ""}; the fields of a column "is_valid" and the like are yes or no."""
+    flag = re.fullmatch(r"(?:is|for|in)[ _-]?(\w+)", title, re.IGNORECASE)
+    part, fields = flag and folders.part_of(flag[1]), set(column)
+    if part and {field.casefold() for field in fields} <= {*YES, *NO, ""}:
+        other = "test" if part[1] == "train" else "train"
+        return {f: part[1] if f.casefold() in YES else f and other for f in fields}
+    said = {field: folders.part_of(field) or ("", "", "") for field in fields}
+    return {
+        field: part if not before + after else "" for field, (before, part, after) in said.items()
+    }
 
 
 def _parts_of_paths(inner, notes):
@@ -425,7 +548,7 @@ def locate(base, names, notes):
     pictures beside the table are understood; what is not found keeps its name.
     """
     _listing.cache_clear()
-    names = [name if os.path.isfile(base / name) else name.replace("\\", "/") for name in names]
+    names = [name if os.path.isfile(base / name) else _as_path(name) for name in names]
     start, drop = _start(base, names)
     if start != base or drop:
         lost = "/".join(PurePosixPath(names[0]).parts[:drop])
@@ -458,7 +581,8 @@ def find_file(base, parts):
     folder = Path(base)
     for part in parts:
         if not os.path.exists(folder / part):
-            alike = _listing(str(folder)).get(printed(part).casefold(), [])
+            listed = _listing(str(folder))
+            alike = listed.get(printed(part).casefold()) or listed.get(("0", look(part)), [])
             if len(alike) != 1:
                 return None
             part = alike[0]
@@ -468,13 +592,13 @@ def find_file(base, parts):
 
 @cache
 def _listing(folder):
-    """Names in a folder by their look, and by their look without the ending."""
+    """Names in a folder by their look, with and without the ending, and, behind "0", by their look
+    without leading zeros, which Excel takes away."""
     alike = defaultdict(list)
-    if os.path.isdir(folder):
-        for name in os.listdir(folder):
-            alike[printed(name).casefold()].append(name)
-            if names_a_file(name):
-                alike[printed(name.rsplit(".", 1)[0]).casefold()].append(name)
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        for known in (name, name.rsplit(".", 1)[0])[: 1 + names_a_file(name)]:
+            alike[printed(known).casefold()].append(name)
+            alike["0", look(known)].append(name)
     return alike
 
 
@@ -482,23 +606,38 @@ def _listing(folder):
 
 
 def is_parents(path):
-    """Whether the header of a table is class, parent, ..."""
-    head = path.read_bytes()[:200].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
-    return bool(re.match(rb'(sep=.\s+)?"?class"?\s*[;,|\t]\s*"?parent\b', head, re.IGNORECASE))
+    """Whether the header of a table is class, parent, ..., in any order, behind an index or not."""
+    with open(path, "rb") as file:
+        head = file.read(500).replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
+    head = re.sub(r"sep=.\s+", "", head.decode(errors="replace")).lstrip().splitlines() or [""]
+    titles = [field.strip('" ') for field in re.split(r"[;,|\t]", head[0])]
+    titles = titles if titles[0] else titles[1:]
+    return any(map(CHILD.fullmatch, titles[:2])) and any(map(PARENT.fullmatch, titles[:2]))
+
+
+def _parents_columns(header):
+    """Places of the class, its parent, grandparent, ... by their titles; None without titles."""
+    parents = [k for k, title in enumerate(header) if PARENT.fullmatch(title)]
+    others = [k for k, title in enumerate(header) if title and k not in parents]
+    if not parents or not others:
+        return None
+    child = next((k for k in others if CHILD.fullmatch(header[k])), others[0])
+    return [child, *(parents if child < parents[0] else reversed(parents))]
 
 
 def read_parents(path, notes):
     """{class: path of names from the top to it} of a table class, parent[, grandparent, ...].
 
-    Parents may stand as classes in other rows, so two columns say any number of levels.
+    Parents may stand as classes in other rows, so two columns say any number of levels. A class
+    that is its own parent lies in a class of the same name.
 
     Raises:
         ValueError: a class with two parents, or one that is above itself; each is named.
     """
     rows = cells(path, notes)
+    columns = _parents_columns(rows[0])
+    rows = [[row[k] for k in columns] for row in rows[1:]] if columns else rows
     rows = [[_labels([f], "", [])[0] for f in row] for row in rows]
-    if [field.casefold() for field in rows[0][:2]] == ["class", "parent"]:
-        rows = rows[1:]
     above = defaultdict(set)
     for row in rows:
         chain = [field for field in row if field]
@@ -509,11 +648,13 @@ def read_parents(path, notes):
         child, parents = next(iter(several.items()))
         raise ValueError(
             f"{path}: {len(several)} classes have several parents ({some(several)}), e.g. "
-            f"'{child}' lies in {some(parents)}: it must be a tree: keep one row of each"
+            f"'{child}' lies in {some(parents)}: it must be a tree: keep one row of each, the "
+            "class before its parent"
         )
     parent = {child: next(iter(parents)) for child, parents in above.items() if parents}
     classes = {field for row in rows for field in row if field}
-    return {name: _to_the_top(path, name, parent) for name in classes}
+    own = {child for child, parents in above.items() if not parents}
+    return {name: _to_the_top(path, name, parent) + (name,) * (name in own) for name in classes}
 
 
 def _to_the_top(path, name, parent):

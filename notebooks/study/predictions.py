@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hmlc_core import HierarchicalDataset, metrics, runs
-from hmlc_core.data import kinds
+from hmlc_core.data import folders, kinds
 from hmlc_core.data.images import read_image
 from study.evaluation import coherent, known_paths
 
@@ -51,7 +51,7 @@ def pictures_in(place):
     if not place.exists():
         raise ValueError(f"there is no file or folder {place}")
     found = sorted(place.rglob("*")) if place.is_dir() else [place]
-    hidden = [any(part.startswith(".") for part in p.relative_to(place).parts) for p in found]
+    hidden = [any(map(folders.left_behind, p.relative_to(place).parts)) for p in found]
     found = [p for p, hide in zip(found, hidden) if not hide and kinds.kind(p) == "picture"]
     if not found:
         raise ValueError(f"{place} has no picture that can be read here: save some as JPEG or PNG")
