@@ -48,8 +48,9 @@ def supcon_loss(
             sample always are positives.
 
     Raises:
-        ValueError: temperature < 0.003, shapes that do not fit, NaN.
+        ValueError: temperature < 0.003, another reduction, shapes that do not fit, NaN.
     """
+    require(reduction in ("mean", "none"), f"reduction must be mean or none, not {reduction!r}")
     x, y = samples(embeddings, labels, temperature, positives, levels=False)
     anchors = anchor_losses(unit(x), y, temperature, _of_views(positives, len(x)))
     _require_positive(anchors.has_positive, strict)
@@ -180,9 +181,9 @@ def hmce_released_loss(embeddings, labels, temperature=0.1, reduction="sum", str
 
 def finest_supcon_loss(embeddings, labels, temperature=0.1, reduction="sum", strict=False):
     """SupCon on the finest level alone; reduction="none" gives its single term as [1]."""
-    finest = as_labels(labels, embeddings)[:, -1]
-    loss = supcon_loss(embeddings, finest, temperature, strict=strict)
-    return loss[None] if reduction == "none" else loss
+    x, y = samples(embeddings, labels, temperature)
+    anchors = anchor_losses(unit(x), y[:, -1], temperature)
+    return total(anchors.mean()[None], anchors.has_positive, reduction, strict)
 
 
 class SupConLoss(nn.Module):
@@ -250,8 +251,8 @@ def as_labels(labels, embeddings, positives=None, levels=True):
     given = f"for embeddings {list(embeddings.shape)}, not {labels.dtype} {list(labels.shape)}"
     require(fits, f"labels must be {wanted} {given}")
     shape = [*labels.shape[1:], n, n]
-    kind = None if positives is None else (positives.dtype, list(positives.shape))
-    require(kind in (None, (torch.bool, shape)), f"positives must be bool {shape}")
+    fits = getattr(positives, "dtype", None) is torch.bool and list(positives.shape) == shape
+    require(positives is None or fits, f"positives must be a bool tensor {shape}")
     return labels.to(embeddings.device, torch.long)
 
 
@@ -288,6 +289,7 @@ def only(values, where):
 
 def total(terms, has_positive, reduction, strict, weights=None):
     """Weighted sum of the terms [L], or they themselves (reduction="none")."""
+    require(reduction in ("sum", "none"), f"reduction must be sum or none, not {reduction!r}")
     _require_positive(has_positive, strict)
     if weights is not None:
         require(len(weights) == len(terms), f"level_weights must be {len(terms)} numbers")

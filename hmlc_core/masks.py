@@ -18,7 +18,7 @@ def gmm_masks(embeddings, levels, scope="sample", iterations=20):
     The paper fits the mixture "on this embedding vector". The rest is ours: components are matched
     to levels by descending mean, EM starts from the sorted coordinates cut into equal parts, no
     gradient flows. A level may get one coordinate of a sample or none: the loss then takes the
-    sample for unknown at that level.
+    sample for unknown at that level. An embedding that is constant is all of level 1.
 
     Args:
         embeddings: [B, D].
@@ -32,15 +32,13 @@ def gmm_masks(embeddings, levels, scope="sample", iterations=20):
         0/1 masks [levels, B, D] of the embeddings' dtype, each coordinate in exactly one level.
 
     Raises:
-        ValueError: more levels than coordinates, NaN, or an embedding that is constant.
+        ValueError: more levels than coordinates, or NaN.
     """
     require_embeddings(embeddings)
     require_room(levels, embeddings.shape[1])
     require(scope in ("sample", "batch"), f"scope must be 'sample' or 'batch', not {scope!r}")
     x = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     items = x[None] if scope == "sample" else _batch_statistics(x)[:, None]
-    varies = levels == 1 or (items.amax(2) > items.amin(2)).any(0).all()
-    require(varies, "an embedding is constant over its coordinates: a mixture cannot divide it")
     return partition(_mixture_labels(items, levels, iterations), levels, embeddings)
 
 

@@ -389,8 +389,8 @@ def test_positives_that_are_no_classes(large, batch, monkeypatch):
     ours = losses.supcon_loss(z, labels, 0.2, positives=positives[0])
     expected = naive_positives(z[known], positives[0][known][:, known], 0.2)
     assert ours.item() == pytest.approx(expected, rel=1e-10)
-    for wrong in (positives, positives[0].float(), positives[0, :5]):
-        with pytest.raises(ValueError, match="positives must be bool"):
+    for wrong in (positives, positives[0].float(), positives[0].tolist(), positives[0].numpy()):
+        with pytest.raises(ValueError, match="positives must be a bool tensor"):
             losses.supcon_loss(z, batch[1][:, 0], positives=wrong)
 
 
@@ -446,6 +446,32 @@ def test_a_sample_with_less_than_two_coordinates_is_unknown_at_that_level(batch)
     x = z.clone().requires_grad_()
     loss(x, labels, m).backward()
     assert (x.grad[3, :3] == 0).all() and (x.grad[7, 3:] == 0).all() and x.grad[3, 3:].any()
+
+
+def test_a_dead_or_constant_embedding_ends_no_training():
+    z = torch.randn(8, 12, generator=torch.Generator().manual_seed(0))
+    z[0], z[1] = 0, 3.0
+    m = masks.gmm_masks(z, 3)
+    assert (m[:, :2].sum(2) == torch.tensor([12.0, 0, 0])[:, None]).all()
+    labels = torch.arange(8)[:, None] % 2 + torch.zeros(3, dtype=torch.long)
+    x = z.clone().requires_grad_()
+    loss = losses.masked_hierarchical_loss(x, labels, m)
+    loss.backward()
+    without = labels.clone()
+    without[0], without[1, 1:] = -1, -1
+    assert loss == losses.masked_hierarchical_loss(z, without, m)
+    assert (x.grad[0] == 0).all() and torch.isfinite(x.grad).all() and x.grad[2:].any(1).all()
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY | WITH_CLASSES if "each" not in name])
+def test_an_unknown_reduction_is_an_error(name, batch):
+    known = ("mean", "none") if name == "supcon" else ("sum", "none")
+    for reduction in ("mean", "sum", "none", None, "max"):
+        if reduction in known:
+            (EVERY | WITH_CLASSES)[name](*batch, reduction=reduction)
+            continue
+        with pytest.raises(ValueError, match=f"{known[0]} or none, not {reduction!r}"):
+            (EVERY | WITH_CLASSES)[name](*batch, reduction=reduction)
 
 
 @pytest.mark.parametrize("levels", [3, 4, 5])

@@ -123,7 +123,6 @@ def test_attention_masks():
 @pytest.mark.parametrize(
     "z, levels, message",
     [
-        (torch.full((4, 8), 2.0), 2, "constant"),
         (torch.full((4, 8), float("nan")), 2, "NaN"),
         (torch.randn(4, 3), 4, "4 levels need at least as many coordinates, not 3"),
         (torch.randn(4, 3), 0, "0 levels"),
