@@ -141,13 +141,12 @@ def encode(model, dataset, settings, device):
 
 def source_of(settings):
     """The class that gives views of a batch and the clean inputs of a data set."""
-    on_stored = settings.encoder in models.ON_STORED
-    if on_stored != bool(settings.pretrained):
+    if (settings.encoder in pretrained.SOURCES) != bool(settings.pretrained):
         raise ValueError(
             f"encoder {settings.encoder!r} does not go with pretrained={settings.pretrained!r}: "
-            f"with a timm model's name choose {' or '.join(models.ON_STORED)}, with '' another"
+            f"with a timm model's name choose {', '.join(pretrained.SOURCES)}, with '' another"
         )
-    return pretrained.StoredViews if on_stored else views.Pictures
+    return pretrained.SOURCES.get(settings.encoder, views.Pictures)
 
 
 def configuration(dataset, method, settings, seed, device):

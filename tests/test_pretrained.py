@@ -395,6 +395,66 @@ def test_weights_are_read_from_the_users_folder_and_checked(timm, monkeypatch, t
 
 def test_grocery_takes_the_pretrained_way():
     settings = preset("cpu", "grocery")
-    assert settings.encoder in models.ON_STORED and settings.stored_views == 8
+    assert settings.encoder in models.OF_TIMM and settings.stored_views == 8
     assert runs.source_of(settings) is pretrained.StoredViews
     assert runs.source_of(preset("cpu")) is views.Pictures
+
+
+UNFROZEN = replace(TINY, pretrained="test_efficientnet", encoder="last_stage", batch_size=8)
+TRAINED = ("blocks.4", "conv_head", "bn2")  # of test_efficientnet
+
+
+@pytest.fixture
+def tiny_timm(timm, monkeypatch, tmp_path):
+    """timm's smallest net, with weights in the user's folder."""
+    from safetensors.torch import save_file
+
+    path = tmp_path / "weights" / "test_efficientnet.safetensors"
+    path.parent.mkdir()
+    monkeypatch.setenv("HMLC_DATA", str(tmp_path))
+    torch.manual_seed(5)
+    save_file(timm.create_model("test_efficientnet", pretrained=False).state_dict(), path)
+    return path
+
+
+def test_only_the_last_stage_is_trained_and_frozen_batchnorms_stay_as_they_are(tiny_timm):
+    data = pictures(n=24)
+    before = pretrained.build("test_efficientnet")[0].state_dict()
+    run = runs.pretrain(data, "g_hmlc", replace(UNFROZEN, epochs=1), progress=False)
+    after = run.encoder.net.state_dict()
+    moved = {name for name in after if not torch.equal(after[name], before[name])}
+    kept = {name for name in after if not name.startswith(TRAINED)}
+    assert moved == set(after) - kept
+    assert any("running_mean" in name for name in moved) and any("running_var" in n for n in kept)
+    assert not any(p.requires_grad for p in pretrained.build("test_efficientnet")[0].parameters())
+
+
+def test_unfrozen_runs_are_trained_evaluated_and_kept_like_any_other(tiny_timm):
+    data, new = pictures(n=24), pictures(n=12, split="test", seed=7)
+    run = runs.pretrain(data, "shared", UNFROZEN, progress=False)
+    assert not list(files.DATA.glob("features/*"))  # nothing is stored
+    rows = runs.linear_evaluation(run, new)
+    assert [row["level"] for row in rows] == ["top", "low"] and rows[0]["value"] > 0.5
+    images = views.to_float(torch.from_numpy(new.images))
+    with torch.no_grad(), pretrained.devices.autocast(CPU):
+        expected = run.encoder(images).float()
+    torch.testing.assert_close(run.features(new), expected, rtol=1e-2, atol=1e-2)
+    kept = runs.pretrain(data, "shared", UNFROZEN, progress=False)
+    assert kept.config_hash == run.config_hash and kept.history == run.history
+    assert torch.equal(kept.features(new), run.features(new))
+    config = json.loads((run.folder / "config.json").read_text())
+    assert config["pretrained"] == "test_efficientnet" and config["weights"]
+
+
+def test_the_last_stage_is_that_of_timm(timm):
+    for name, first, behind in [
+        ("test_efficientnet", "blocks.4", {"conv_head", "bn2"}),
+        ("resnet18", "layer4", set()),
+        ("mobilenetv3_small_100", "blocks.4", {"blocks.5", "conv_head"}),
+        ("convnext_atto", "stages.3", {"head.norm"}),
+        ("test_vit", "blocks.5", {"norm"}),
+    ]:
+        found = pretrained.last_stage(timm.create_model(name, num_classes=0))
+        places = {first} | behind
+        assert {p for p in places if any(n.startswith(f"{p}.") for n in found)} == places, name
+        assert all(n.startswith(tuple(f"{p}." for p in places)) for n in found), name

@@ -1,9 +1,10 @@
-"""Frozen features of a timm model, computed once: what the training loop asks for views of a batch
-where the encoder is a small adapter on them."""
+"""Models of timm: their frozen features, computed once, for a small adapter as the encoder; or the
+net itself as the encoder, its last stage trained on pictures."""
 
 import inspect
 import json
 import sys
+from copy import deepcopy
 from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import blake2b
@@ -13,6 +14,7 @@ from textwrap import dedent
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from tqdm import tqdm
 
 from hmlc_core import devices, distributed, files, views
@@ -208,11 +210,18 @@ def _compute_parts(dataset, settings, device, number, parts, bar):
 
 
 def _join(parts, path, about):
-    """One file of all chunks, and about.json beside it."""
+    """One file of all chunks, in memory one at a time, and about.json beside it."""
     with files.writing(path.with_name("about.json")) as beside:
         beside.write_text(json.dumps(about, indent=1))
     if not path.exists():  # another run may have been faster
-        _write(path, np.concatenate([_open(part) for part in parts]))
+        shapes = [_open(part).shape for part in parts]
+        shape = sum(rows for rows, _ in shapes), shapes[0][1]
+        with files.writing(path) as beside:
+            whole, start = np.lib.format.open_memmap(beside, "w+", np.float16, shape), 0
+            for part, (rows, _) in zip(parts, shapes):
+                whole[start : start + rows] = _open(part)
+                start += rows
+            whole.flush()
     for part in parts:
         part.unlink(missing_ok=True)
 
@@ -313,3 +322,70 @@ def _digest_of(net):
         digest.update(key.encode())
         digest.update(value.contiguous().cpu().numpy())
     return digest.hexdigest()
+
+
+# ---------------------------------------------------------------- the last stage, unfrozen
+
+
+class LastStage(nn.Module):
+    """Pictures [B, 1 or 3, H, W] in 0..1 -> pooled features [B, F] of a pretrained net, of which
+    only the last stage is trained, as HMCE's authors do with photographs.
+
+    It wants a GPU; the code is the same on a CPU. `UnfrozenPictures.prepare` puts the net in.
+    """
+
+    def __init__(self, features):
+        super().__init__()
+
+    def train(self, mode=True):
+        """Frozen parts stay as for evaluation, so that BatchNorms keep their statistics."""
+        super().train(mode)
+        for part in self.modules():
+            part.training = mode and any(p.requires_grad for p in part.parameters())
+        return self
+
+    def forward(self, images):
+        return self.net(_inputs(images, **self.look))
+
+
+class UnfrozenPictures(views.Pictures):
+    """As views.Pictures, for the encoder LastStage: weights are had as by `build`."""
+
+    @staticmethod
+    def depends_on(dataset, settings, device):
+        """What a run depends on beside its data set and settings: the weights it starts from."""
+        return depends_on(settings, device) | {"code of pretrained": files.code_hash(__file__)}
+
+    @staticmethod
+    def channels(dataset, settings, device):
+        """F, of the encoder's features [B, F]."""
+        net, look = build(settings.pretrained)
+        one = torch.zeros(1, 3, *look["size"], device=device)
+        return _pass(net.to(device), look, one, device).shape[1]
+
+    @staticmethod
+    def prepare(encoder, dataset, settings, device):
+        """Give the encoder a net of its own, with the pretrained weights."""
+        net, encoder.look = build(settings.pretrained)
+        encoder.net = deepcopy(net)
+        for name in last_stage(net):
+            encoder.net.get_parameter(name).requires_grad_(True)
+
+    @staticmethod
+    def clean(dataset, settings, device, size=64):
+        """As views.Pictures, fewer at a time: they are large."""
+        return views.Pictures.clean(dataset, settings, device, size)
+
+
+def last_stage(net):
+    """Names of the parameters of the last stage (of a transformer: block) of a timm model, and of
+    what comes after it."""
+    from timm.models import group_parameters
+
+    groups = group_parameters(net, net.group_matcher(coarse=True))
+    last = max(k for k, names in groups.items() if len(names) > 3)  # fewer: a norm, a convolution
+    return [name for k, names in groups.items() if k >= last for name in names]
+
+
+# where an encoder with Settings.pretrained has its inputs from
+SOURCES = {"adapter": StoredViews, "untouched": StoredViews, "last_stage": UnfrozenPictures}
