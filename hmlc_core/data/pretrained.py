@@ -3,7 +3,6 @@ net itself as the encoder, its last stage trained on pictures."""
 
 import inspect
 import json
-import sys
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import lru_cache
@@ -15,11 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm import tqdm
 
 from hmlc_core import devices, distributed, files, views
 from hmlc_core.checks import require
-from hmlc_core.data import data_folders, needs, stamp
+from hmlc_core.data import bar, data_folders, needs, stamp
 
 CHUNK = 16  # pictures in one pass of the net: on a CPU a third faster than with 64
 SAVE_EVERY = 256  # pictures in one file of an unfinished pass
@@ -175,18 +173,15 @@ def _compute(dataset, settings, device, paths):
     require(dataset.composer is None, "pretrained features need fixed pictures: set fresh=False")
     distributed.require_same(len(paths), "the stored features that they found")
     starts = range(0, len(dataset), SAVE_EVERY)
-    with tqdm(
+    with bar(
         desc=f"{settings.pretrained} on {dataset.name} {dataset.split}, {len(paths)} views",
         total=len(paths) * len(dataset) // distributed.processes(),
         unit="pictures",
-        file=sys.stdout,
-        leave=False,
-        delay=1,
         disable=distributed.rank() > 0,
-    ) as bar:
+    ) as shown:
         for number, path in paths.items():
             parts = [path.with_name(f"{path.stem}-from-{start}.npy") for start in starts]
-            _compute_parts(dataset, settings, device, number, parts, bar)
+            _compute_parts(dataset, settings, device, number, parts, shown)
             distributed.barrier()
             if distributed.rank() == 0:
                 about = _about(dataset, settings, device, number)
@@ -194,7 +189,7 @@ def _compute(dataset, settings, device, paths):
             distributed.barrier()
 
 
-def _compute_parts(dataset, settings, device, number, parts, bar):
+def _compute_parts(dataset, settings, device, number, parts, shown):
     """Write this process's chunks of a view that are not there."""
     net, look = build(settings.pretrained)
     net, draws = net.to(device), _draws(number, settings, len(dataset))
@@ -202,10 +197,10 @@ def _compute_parts(dataset, settings, device, number, parts, bar):
         chosen = slice(i * SAVE_EVERY, (i + 1) * SAVE_EVERY)
         images = dataset.images[chosen]
         if parts[i].exists():
-            bar.update(len(images))
+            shown.update(len(images))
         else:
             augment, _ = views.AUGMENTATIONS[settings.augmentation]
-            found = _features(net, look, images, augment, draws[:, chosen], device, bar)
+            found = _features(net, look, images, augment, draws[:, chosen], device, shown)
             _write(parts[i], found)
 
 
