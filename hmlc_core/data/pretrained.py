@@ -26,7 +26,8 @@ SAVE_EVERY = 256  # pictures in one file of an unfinished pass
 class StoredViews:
     """Stored features of training pictures: two of the kept views of each picture of a batch.
 
-    On a CPU they stay in files that are mapped into memory; on a GPU they are in its memory.
+    They stay in files that are mapped into memory; on a GPU they are in its memory if half of
+    what is free there holds them.
 
     Args:
         dataset: HierarchicalDataset without a composer.
@@ -37,7 +38,8 @@ class StoredViews:
         count = settings.stored_views
         require(count >= 2, f"stored_views must be 2 or more, to have two views, not {count}")
         stored = features(dataset, settings, device, range(1, count + 1))
-        self.stored = [torch.from_numpy(x).to(device) for x in stored]
+        place = device if _fit(sum(x.nbytes for x in stored), device) else "cpu"
+        self.stored = [torch.from_numpy(x).to(place) for x in stored]
         self.labels = torch.from_numpy(dataset.labels).to(device)
 
     def __len__(self):
@@ -54,11 +56,13 @@ class StoredViews:
         first, step = distributed.share(draws).T
         first, step = (first * count).long(), (step * (count - 1)).long()
         chosen = torch.stack([first, (first + 1 + step) % count], 1)
-        found = self.stored[0].new_empty(*chosen.shape, self.stored[0].shape[1])
+        place, width = self.stored[0].device, self.stored[0].shape[1]
+        chosen, batch = chosen.to(place), batch.to(place)
+        found = self.stored[0].new_empty(*chosen.shape, width)
         for number, view in enumerate(self.stored):
             row, which = (chosen == number).nonzero(as_tuple=True)
             found[row, which] = view[batch[row]]
-        return found.float()
+        return found.to(self.labels.device).float()
 
     @staticmethod
     def clean(dataset, settings, device, size=500):
@@ -90,6 +94,11 @@ class StoredViews:
         stored = {"features": folder_of(dataset, settings, device).name}
         code = {"code of pretrained": files.code_hash(__file__)}
         return depends_on(settings, device) | stored | code
+
+
+def _fit(size, device):
+    """Whether so many bytes fit into half of what a GPU has free."""
+    return device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] / 2
 
 
 def features(dataset, settings, device, numbers):
@@ -298,7 +307,8 @@ def _build(name, file, stamp):
 
 
 def _no_weights(name, file, error):
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    lines = str(error).splitlines() or [type(error).__name__]
+    reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1]).replace("\t", "")[:200]
     if file:
         return ValueError(
             f"{file} is cut off or does not fit {name} ({reason}): get the file anew or remove it"
