@@ -263,7 +263,6 @@ def test_a_bar_that_nobody_watches_writes_little(watched, monkeypatch):
 
     stream = Stream()
     monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     with data.bar(desc="pass", total=200, delay=0, disable=False) as shown:
         for _ in range(200):
