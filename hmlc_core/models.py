@@ -1,9 +1,10 @@
 """Encoders and the projection head: image -> features [B, F] -> embedding z [B, D]."""
 
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import nn
+
+from hmlc_core.data.pretrained import LastStage
 
 
 class SmallCNN(nn.Module):
@@ -23,7 +24,8 @@ class SmallCNN(nn.Module):
 
     def forward(self, images):
         fine = self.fine(images)
-        maxima = [F.adaptive_max_pool2d(x, 1) for x in (fine, self.coarse(fine))]  # beats amax
+        # amax is slower
+        maxima = [nn.functional.adaptive_max_pool2d(x, 1) for x in (fine, self.coarse(fine))]
         return torch.cat(maxima, 1).flatten(1)
 
 
@@ -141,13 +143,14 @@ ENCODERS = {
     "resnet50_cifar": (lambda channels: resnet(channels, 50, "cifar"), 2048),
     "resnet50_imagenet": (lambda channels: PretrainedResNet50(), 2048),
 }
-ON_STORED = {"adapter": (Adapter, 512), "untouched": (Untouched, None)}  # not of pictures
+OF_TIMM = {"adapter": (Adapter, 512), "untouched": (Untouched, None)}  # with Settings.pretrained
+OF_TIMM |= {"last_stage": (LastStage, None)}
 
 
 def build_encoder(name, channels):
-    """An encoder, images [B, C, H, W] in 0..1 (of ON_STORED: stored features [B, C]) -> features
-    [B, F], and F."""
-    every = ENCODERS | ON_STORED
+    """An encoder, images [B, C, H, W] in 0..1 (adapter, untouched: stored features [B, C]) ->
+    features [B, F], and F. last_stage: `channels` is F."""
+    every = ENCODERS | OF_TIMM
     if name not in every:
         raise ValueError(f"unknown encoder {name!r}: choose from {', '.join(every)}")
     build, features = every[name]

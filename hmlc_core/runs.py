@@ -3,7 +3,6 @@
 import copy
 import ctypes
 import json
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -12,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
-from tqdm import tqdm
 
-from hmlc_core import devices, distributed, files, methods, metrics, models, train, views
+from hmlc_core import devices, distributed, files, methods, metrics, train, views
 from hmlc_core.checks import require
-from hmlc_core.data import pretrained
+from hmlc_core.data import bar, pretrained
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.data.load import kind_of, load_dataset
 from hmlc_core.fingerprint import fingerprint
@@ -141,13 +139,12 @@ def encode(model, dataset, settings, device):
 
 def source_of(settings):
     """The class that gives views of a batch and the clean inputs of a data set."""
-    on_stored = settings.encoder in models.ON_STORED
-    if on_stored != bool(settings.pretrained):
+    if (settings.encoder in pretrained.SOURCES) != bool(settings.pretrained):
         raise ValueError(
             f"encoder {settings.encoder!r} does not go with pretrained={settings.pretrained!r}: "
-            f"with a timm model's name choose {' or '.join(models.ON_STORED)}, with '' another"
+            f"with a timm model's name choose {', '.join(pretrained.SOURCES)}, with '' another"
         )
-    return pretrained.StoredViews if on_stored else views.Pictures
+    return pretrained.SOURCES.get(settings.encoder, views.Pictures)
 
 
 def configuration(dataset, method, settings, seed, device):
@@ -224,10 +221,9 @@ def pretrain(
     model = new_model(dataset, method, settings, seed, device)
     source = source_of(settings)(dataset, settings, device)
     path, names = place / "checkpoint.pt", dataset.level_names
-    shown = dict(desc=f"{method.key} seed {seed}", file=sys.stdout, leave=False, delay=1)
     hidden = {} if progress else {"disable": True}  # else TQDM_DISABLE says
-    with tqdm(**shown, **hidden) as bar:
-        history = train.train(model, source, settings, seed, device, path, names, bar, snapshots)
+    with bar(desc=f"{method.key} seed {seed}", **hidden) as shown:
+        history = train.train(model, source, settings, seed, device, path, names, shown, snapshots)
     parts = (dataset, method.key, settings, seed, model.eval(), history, place, hash_of(config))
     return Run(*parts, device, label or method.key)
 

@@ -15,9 +15,10 @@ class Settings:
         train_size: images of hierarchical MNIST an epoch; at most so many of CIFAR-100.
         test_size: the same of the test and of the validation split.
         fresh: whether every epoch composes other images of hierarchical MNIST.
-        encoder: a key of models.ENCODERS.
+        encoder: a key of models.ENCODERS, or of models.OF_TIMM.
         pretrained: name of a timm model whose frozen features the encoder ("adapter" or
-            "untouched") gets; "": none, it gets the pictures.
+            "untouched") gets, or whose last stage it trains on pictures ("last_stage": for a GPU,
+            with a canvas that suits the model and a small learning rate); "": none.
         stored_views: augmented views of a picture whose features are kept for training.
         dim: D, the size of the embedding z.
         batch_size: samples; each gives two views.

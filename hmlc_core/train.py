@@ -54,7 +54,7 @@ def train(model, source, settings, seed, device, path, level_names, bar, snapsho
         _require_finite(terms[-1], where)  # the last one always, before it is saved
         seconds = time.perf_counter() - start
         history.append(_record(epoch, seconds, device, torch.stack(terms), level_names, model))
-        bar.set_postfix(loss=f"{history[-1]['loss']:.2f}")
+        bar.set_postfix(loss=f"{history[-1]['loss']:.2f}", refresh=False)
         if snapshots:
             save(snapshot_path(path.parent, epoch + 1), {"model": model}, history)
         save(path, state, history)

@@ -1,8 +1,10 @@
 """Files get there whole or not at all; code and work lie in two places; hashes see what matters."""
 
+import io
 import os
 import subprocess
 import sys
+import time
 
 import matplotlib
 import pytest
@@ -248,3 +250,22 @@ def test_work_elsewhere_leaves_the_code_where_it_is(tmp_path):
     expected = [root, root / "data", root / "figures", files.CODE, files.commit()]
     expected += [style["font.size"], style["axes.spines.top"]]
     assert ran.stdout.splitlines() == [str(part) for part in expected]
+
+
+# ------------------------------------------------------------ bars
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_bar_that_nobody_watches_writes_little(watched, monkeypatch):
+    class Stream(io.StringIO):
+        def isatty(self):
+            return watched
+
+    stream = Stream()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    with data.bar(desc="pass", total=200, delay=0, disable=False) as shown:
+        for _ in range(200):
+            time.sleep(0.002)
+            shown.update()
+    assert (stream.getvalue().count("pass") <= 2) is not watched

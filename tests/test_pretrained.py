@@ -122,6 +122,17 @@ def test_a_batch_gets_two_different_views_of_its_own_pictures_all_pairs_alike(ne
     assert torch.equal(found, again)
 
 
+def test_pictures_may_lie_in_a_mapped_file(net, tmp_path):
+    data = pictures()
+    np.save(tmp_path / "pictures.npy", data.images)
+    mapped = replace(data, images=np.load(tmp_path / "pictures.npy", mmap_mode="c"))
+    source = pretrained.StoredViews(mapped, TINY, CPU)
+    batch, other = torch.arange(20), pretrained.StoredViews(data, TINY, CPU)
+    assert net.seen == 3 * 48  # once
+    found = source.views(batch, torch.Generator().manual_seed(3))
+    assert torch.equal(found, other.views(batch, torch.Generator().manual_seed(3)))
+
+
 def test_two_processes_take_the_views_that_one_would(net, monkeypatch):
     source = pretrained.StoredViews(pictures(), TINY, CPU)
     batch = torch.arange(20)
@@ -389,12 +400,72 @@ def test_weights_are_read_from_the_users_folder_and_checked(timm, monkeypatch, t
     with pytest.raises(ValueError, match="cut off or does not fit test_efficientnet"):
         pretrained.build(name)
     save_file({"conv_stem.weight": torch.zeros(3, 3)}, path)
-    with pytest.raises(ValueError, match="cut off or does not fit"):
+    with pytest.raises(ValueError, match=r"does not fit test_efficientnet \(.*(conv_stem|bn1)"):
         pretrained.build(name)
 
 
 def test_grocery_takes_the_pretrained_way():
     settings = preset("cpu", "grocery")
-    assert settings.encoder in models.ON_STORED and settings.stored_views == 8
+    assert settings.encoder in models.OF_TIMM and settings.stored_views == 8
     assert runs.source_of(settings) is pretrained.StoredViews
     assert runs.source_of(preset("cpu")) is views.Pictures
+
+
+UNFROZEN = replace(TINY, pretrained="test_efficientnet", encoder="last_stage", batch_size=8)
+TRAINED = ("blocks.4", "conv_head", "bn2")  # of test_efficientnet
+
+
+@pytest.fixture
+def tiny_timm(timm, monkeypatch, tmp_path):
+    """timm's smallest net, with weights in the user's folder."""
+    from safetensors.torch import save_file
+
+    path = tmp_path / "weights" / "test_efficientnet.safetensors"
+    path.parent.mkdir()
+    monkeypatch.setenv("HMLC_DATA", str(tmp_path))
+    torch.manual_seed(5)
+    save_file(timm.create_model("test_efficientnet", pretrained=False).state_dict(), path)
+    return path
+
+
+def test_only_the_last_stage_is_trained_and_frozen_batchnorms_stay_as_they_are(tiny_timm):
+    data = pictures(n=24)
+    before = pretrained.build("test_efficientnet")[0].state_dict()
+    run = runs.pretrain(data, "g_hmlc", replace(UNFROZEN, epochs=1), progress=False)
+    after = run.encoder.net.state_dict()
+    moved = {name for name in after if not torch.equal(after[name], before[name])}
+    kept = {name for name in after if not name.startswith(TRAINED)}
+    assert moved == set(after) - kept
+    assert any("running_mean" in name for name in moved) and any("running_var" in n for n in kept)
+    assert not any(p.requires_grad for p in pretrained.build("test_efficientnet")[0].parameters())
+
+
+def test_unfrozen_runs_are_trained_evaluated_and_kept_like_any_other(tiny_timm):
+    data, new = pictures(n=24), pictures(n=12, split="test", seed=7)
+    run = runs.pretrain(data, "shared", UNFROZEN, progress=False)
+    assert not list(files.DATA.glob("features/*"))  # nothing is stored
+    rows = runs.linear_evaluation(run, new)
+    assert [row["level"] for row in rows] == ["top", "low"] and rows[0]["value"] > 0.5
+    images = views.to_float(torch.from_numpy(new.images))
+    with torch.no_grad(), pretrained.devices.autocast(CPU):
+        expected = run.encoder(images).float()
+    torch.testing.assert_close(run.features(new), expected, rtol=1e-2, atol=1e-2)
+    kept = runs.pretrain(data, "shared", UNFROZEN, progress=False)
+    assert kept.config_hash == run.config_hash and kept.history == run.history
+    assert torch.equal(kept.features(new), run.features(new))
+    config = json.loads((run.folder / "config.json").read_text())
+    assert config["pretrained"] == "test_efficientnet" and config["weights"]
+
+
+def test_the_last_stage_is_that_of_timm(timm):
+    for name, first, behind in [
+        ("test_efficientnet", "blocks.4", {"conv_head", "bn2"}),
+        ("resnet18", "layer4", set()),
+        ("mobilenetv3_small_100", "blocks.4", {"blocks.5", "conv_head"}),
+        ("convnext_atto", "stages.3", {"head.norm"}),
+        ("test_vit", "blocks.5", {"norm"}),
+    ]:
+        found = pretrained.last_stage(timm.create_model(name, num_classes=0))
+        places = {first} | behind
+        assert {p for p in places if any(n.startswith(f"{p}.") for n in found)} == places, name
+        assert all(n.startswith(tuple(f"{p}." for p in places)) for n in found), name

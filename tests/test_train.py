@@ -111,7 +111,8 @@ class Bar:
     def update(self, count=1):
         self.count += count
 
-    def set_postfix(self, **more):
+    def set_postfix(self, refresh, **more):
+        assert not refresh  # a line for each epoch in a log
         self.shown = more
 
 

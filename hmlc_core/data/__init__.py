@@ -12,6 +12,13 @@ from tqdm import tqdm
 from hmlc_core import files
 
 
+def bar(*given, **more):
+    """A tqdm bar on stdout, gone when done; where that is no terminal, a step each ten
+    seconds, because a log and a notebook keep every one."""
+    pace = {} if sys.stdout.isatty() else {"mininterval": 10}
+    return tqdm(*given, **dict(file=sys.stdout, leave=False, delay=1) | pace | more)
+
+
 def each(work, items, title, threads=False):
     """work(item) of each item, in their order, on all cores, with a bar.
 
@@ -21,7 +28,7 @@ def each(work, items, title, threads=False):
     prefer = "threads" if threads else "processes"
     jobs = (delayed(work)(item) for item in items)
     done = Parallel(n_jobs=-1, return_as="generator", prefer=prefer)(jobs)
-    return tqdm(done, title, len(items), file=sys.stdout, leave=False, delay=1)
+    return bar(done, title, len(items))
 
 
 @contextmanager

@@ -1,15 +1,12 @@
 """Files from the internet: over https, checked by sha256, continued where a download broke off."""
 
 import shutil
-import sys
 import zipfile
 import zlib
 from pathlib import Path
 
-from tqdm import tqdm
-
 from hmlc_core import files
-from hmlc_core.data import needs
+from hmlc_core.data import bar, needs
 
 UNPACKED_LIMIT = 40 * 2**30
 
@@ -63,19 +60,10 @@ def _resume(url, output, _):
 
 
 def _write(answer, part, have, total):
-    bar = tqdm(
-        desc=f"download {part.stem}",
-        total=total,
-        initial=have,
-        unit="B",
-        unit_scale=True,
-        file=sys.stdout,
-        leave=False,
-        delay=1,
-    )
-    with open(part, "ab" if have else "wb") as stream, bar:
+    about = dict(desc=f"download {part.stem}", total=total, initial=have, unit="B", unit_scale=True)
+    with open(part, "ab" if have else "wb") as stream, bar(**about) as shown:
         for piece in answer.iter_content(2**14):
-            bar.update(stream.write(piece))
+            shown.update(stream.write(piece))
 
 
 def unpack(archive, folder):

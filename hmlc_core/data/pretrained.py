@@ -1,9 +1,9 @@
-"""Frozen features of a timm model, computed once: what the training loop asks for views of a batch
-where the encoder is a small adapter on them."""
+"""Models of timm: their frozen features, computed once, for a small adapter as the encoder; or the
+net itself as the encoder, its last stage trained on pictures."""
 
 import inspect
 import json
-import sys
+from copy import deepcopy
 from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import blake2b
@@ -13,11 +13,11 @@ from textwrap import dedent
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
+from torch import nn
 
 from hmlc_core import devices, distributed, files, views
 from hmlc_core.checks import require
-from hmlc_core.data import data_folders, needs, stamp
+from hmlc_core.data import bar, data_folders, needs, stamp
 
 CHUNK = 16  # pictures in one pass of the net: on a CPU a third faster than with 64
 SAVE_EVERY = 256  # pictures in one file of an unfinished pass
@@ -26,7 +26,8 @@ SAVE_EVERY = 256  # pictures in one file of an unfinished pass
 class StoredViews:
     """Stored features of training pictures: two of the kept views of each picture of a batch.
 
-    On a CPU they stay in files that are mapped into memory; on a GPU they are in its memory.
+    They stay in files that are mapped into memory; on a GPU they are in its memory if half of
+    what is free there holds them.
 
     Args:
         dataset: HierarchicalDataset without a composer.
@@ -37,7 +38,8 @@ class StoredViews:
         count = settings.stored_views
         require(count >= 2, f"stored_views must be 2 or more, to have two views, not {count}")
         stored = features(dataset, settings, device, range(1, count + 1))
-        self.stored = [torch.from_numpy(x).to(device) for x in stored]
+        place = device if _fit(sum(x.nbytes for x in stored), device) else "cpu"
+        self.stored = [torch.from_numpy(x).to(place) for x in stored]
         self.labels = torch.from_numpy(dataset.labels).to(device)
 
     def __len__(self):
@@ -54,11 +56,13 @@ class StoredViews:
         first, step = distributed.share(draws).T
         first, step = (first * count).long(), (step * (count - 1)).long()
         chosen = torch.stack([first, (first + 1 + step) % count], 1)
-        found = self.stored[0].new_empty(*chosen.shape, self.stored[0].shape[1])
+        place, width = self.stored[0].device, self.stored[0].shape[1]
+        chosen, batch = chosen.to(place), batch.to(place)
+        found = self.stored[0].new_empty(*chosen.shape, width)
         for number, view in enumerate(self.stored):
             row, which = (chosen == number).nonzero(as_tuple=True)
             found[row, which] = view[batch[row]]
-        return found.float()
+        return found.to(self.labels.device).float()
 
     @staticmethod
     def clean(dataset, settings, device, size=500):
@@ -90,6 +94,11 @@ class StoredViews:
         stored = {"features": folder_of(dataset, settings, device).name}
         code = {"code of pretrained": files.code_hash(__file__)}
         return depends_on(settings, device) | stored | code
+
+
+def _fit(size, device):
+    """Whether so many bytes fit into half of what a GPU has free."""
+    return device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] / 2
 
 
 def features(dataset, settings, device, numbers):
@@ -173,18 +182,15 @@ def _compute(dataset, settings, device, paths):
     require(dataset.composer is None, "pretrained features need fixed pictures: set fresh=False")
     distributed.require_same(len(paths), "the stored features that they found")
     starts = range(0, len(dataset), SAVE_EVERY)
-    with tqdm(
+    with bar(
         desc=f"{settings.pretrained} on {dataset.name} {dataset.split}, {len(paths)} views",
         total=len(paths) * len(dataset) // distributed.processes(),
         unit="pictures",
-        file=sys.stdout,
-        leave=False,
-        delay=1,
         disable=distributed.rank() > 0,
-    ) as bar:
+    ) as shown:
         for number, path in paths.items():
             parts = [path.with_name(f"{path.stem}-from-{start}.npy") for start in starts]
-            _compute_parts(dataset, settings, device, number, parts, bar)
+            _compute_parts(dataset, settings, device, number, parts, shown)
             distributed.barrier()
             if distributed.rank() == 0:
                 about = _about(dataset, settings, device, number)
@@ -192,7 +198,7 @@ def _compute(dataset, settings, device, paths):
             distributed.barrier()
 
 
-def _compute_parts(dataset, settings, device, number, parts, bar):
+def _compute_parts(dataset, settings, device, number, parts, shown):
     """Write this process's chunks of a view that are not there."""
     net, look = build(settings.pretrained)
     net, draws = net.to(device), _draws(number, settings, len(dataset))
@@ -200,19 +206,26 @@ def _compute_parts(dataset, settings, device, number, parts, bar):
         chosen = slice(i * SAVE_EVERY, (i + 1) * SAVE_EVERY)
         images = dataset.images[chosen]
         if parts[i].exists():
-            bar.update(len(images))
+            shown.update(len(images))
         else:
             augment, _ = views.AUGMENTATIONS[settings.augmentation]
-            found = _features(net, look, images, augment, draws[:, chosen], device, bar)
+            found = _features(net, look, images, augment, draws[:, chosen], device, shown)
             _write(parts[i], found)
 
 
 def _join(parts, path, about):
-    """One file of all chunks, and about.json beside it."""
+    """One file of all chunks, in memory one at a time, and about.json beside it."""
     with files.writing(path.with_name("about.json")) as beside:
         beside.write_text(json.dumps(about, indent=1))
     if not path.exists():  # another run may have been faster
-        _write(path, np.concatenate([_open(part) for part in parts]))
+        shapes = [_open(part).shape for part in parts]
+        shape = sum(rows for rows, _ in shapes), shapes[0][1]
+        with files.writing(path) as beside:
+            whole, start = np.lib.format.open_memmap(beside, "w+", np.float16, shape), 0
+            for part, (rows, _) in zip(parts, shapes):
+                whole[start : start + rows] = _open(part)
+                start += rows
+            whole.flush()
     for part in parts:
         part.unlink(missing_ok=True)
 
@@ -294,7 +307,8 @@ def _build(name, file, stamp):
 
 
 def _no_weights(name, file, error):
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    lines = str(error).splitlines() or [type(error).__name__]
+    reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1]).replace("\t", "")[:200]
     if file:
         return ValueError(
             f"{file} is cut off or does not fit {name} ({reason}): get the file anew or remove it"
@@ -313,3 +327,70 @@ def _digest_of(net):
         digest.update(key.encode())
         digest.update(value.contiguous().cpu().numpy())
     return digest.hexdigest()
+
+
+# ---------------------------------------------------------------- the last stage, unfrozen
+
+
+class LastStage(nn.Module):
+    """Pictures [B, 1 or 3, H, W] in 0..1 -> pooled features [B, F] of a pretrained net, of which
+    only the last stage is trained, as HMCE's authors do with photographs.
+
+    It wants a GPU; the code is the same on a CPU. `UnfrozenPictures.prepare` puts the net in.
+    """
+
+    def __init__(self, features):
+        super().__init__()
+
+    def train(self, mode=True):
+        """Frozen parts stay as for evaluation, so that BatchNorms keep their statistics."""
+        super().train(mode)
+        for part in self.modules():
+            part.training = mode and any(p.requires_grad for p in part.parameters())
+        return self
+
+    def forward(self, images):
+        return self.net(_inputs(images, **self.look))
+
+
+class UnfrozenPictures(views.Pictures):
+    """As views.Pictures, for the encoder LastStage: weights are had as by `build`."""
+
+    @staticmethod
+    def depends_on(dataset, settings, device):
+        """What a run depends on beside its data set and settings: the weights it starts from."""
+        return depends_on(settings, device) | {"code of pretrained": files.code_hash(__file__)}
+
+    @staticmethod
+    def channels(dataset, settings, device):
+        """F, of the encoder's features [B, F]."""
+        net, look = build(settings.pretrained)
+        one = torch.zeros(1, 3, *look["size"], device=device)
+        return _pass(net.to(device), look, one, device).shape[1]
+
+    @staticmethod
+    def prepare(encoder, dataset, settings, device):
+        """Give the encoder a net of its own, with the pretrained weights."""
+        net, encoder.look = build(settings.pretrained)
+        encoder.net = deepcopy(net)
+        for name in last_stage(net):
+            encoder.net.get_parameter(name).requires_grad_(True)
+
+    @staticmethod
+    def clean(dataset, settings, device, size=64):
+        """As views.Pictures, fewer at a time: they are large."""
+        return views.Pictures.clean(dataset, settings, device, size)
+
+
+def last_stage(net):
+    """Names of the parameters of the last stage (of a transformer: block) of a timm model, and of
+    what comes after it."""
+    from timm.models import group_parameters
+
+    groups = group_parameters(net, net.group_matcher(coarse=True))
+    last = max(k for k, names in groups.items() if len(names) > 3)  # fewer: a norm, a convolution
+    return [name for k, names in groups.items() if k >= last for name in names]
+
+
+# where an encoder with Settings.pretrained has its inputs from
+SOURCES = {"adapter": StoredViews, "untouched": StoredViews, "last_stage": UnfrozenPictures}

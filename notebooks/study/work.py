@@ -139,7 +139,7 @@ def seconds_of(one):
     """A first guess at the training time of a plan, in seconds."""
     device, settings = devices.best_device().type, one.settings
     images = IMAGES.get(plan.variant_of(one.dataset), settings.train_size)
-    if settings.pretrained:
+    if settings.encoder in ("adapter", "untouched"):
         steps = settings.epochs * max(images // settings.batch_size, 1)
         return steps * (STEP + SAMPLE * settings.batch_size)
     pixels = settings.epochs * images * settings.canvas**2

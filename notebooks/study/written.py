@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from hmlc_core import files
-from study import claims, figures, plan, results, sentences, tables
+from study import claims, evaluation, figures, plan, results, sentences, tables
 from study.plan import MNIST
 
 TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
@@ -34,6 +34,21 @@ def accuracies(numbers, dataset):
     columns = [tables.Column(level, level, "linear_accuracy") for level in numbers.levels(dataset)]
     title = f"{figures.dataset_name(dataset)}: linear accuracy of every method, %"
     return folded(title, tables.cells(numbers, dataset, columns))
+
+
+def on_the_tree(numbers, dataset):
+    """What the linear layers say of a tree, folded: TICE and FPA, accuracy at the finest level by
+    how many classes share a parent, calibration error of classes decoded from the top."""
+    levels = numbers.levels(dataset)
+    columns = [tables.Column(metric.upper(), "all", metric) for metric in ("tice", "fpa")]
+    for family in evaluation.FAMILIES:
+        title = f"{levels[-1]}, {family.replace('_', ' ')} of a parent"
+        columns.append(tables.Column(title, levels[-1], f"accuracy_of_families_{family}"))
+    calibration = "top_down_calibration_error"
+    columns += [tables.Column(f"{k}: calibration error", k, calibration) for k in levels]
+    title = f"{figures.dataset_name(dataset)}: what predictions make of the tree, %"
+    table = tables.cells(numbers, dataset, columns)
+    return folded(title, table.loc[:, (table != "–").any()])  # older rows lack some
 
 
 def budgets(numbers):
@@ -95,7 +110,7 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-MADE_HERE = (accuracies, budgets, order, means_tried, trials, origin, glance)
+MADE_HERE = (accuracies, on_the_tree, budgets, order, means_tried, trials, origin, glance)
 
 
 def words(numbers):
