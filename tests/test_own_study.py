@@ -119,7 +119,10 @@ def test_a_run_far_above_its_peers_is_named_with_what_to_try():
     runs = {("split", 0): fake(), ("g_hmlc", 0): fake("g_hmlc", losses=(8, 5.6))}
     runs["shared", 1] = fake("shared", losses=(9, 8.2))
     runs["cross_entropy", 0] = fake("cross_entropy", losses=(40, 30))  # its losses are others
-    failed = own_data.failed_runs(runs)
+    runs["sign", 0] = fake("sign", losses=(9, 8.5))  # high, but it is right as often as others
+    failed = own_data.failed_runs(
+        runs, rows_of(split=[0.9], g_hmlc=[0.3], shared=[0.8, 0.4], sign=[0.7])
+    )
     assert list(failed) == [("shared", 1)]
     said = failed["shared", 1]
     assert "control: shared seed 1 failed" in said and "8.20" in said and "5.00" in said
@@ -131,7 +134,7 @@ def test_nothing_is_said_to_fail_where_nothing_can_be_told():
     alone = {("split", 0): fake(losses=(9, 8.9))}
     nobody_learns = {("split", 0): fake(losses=(9, 8.9)), ("split", 1): fake(losses=(9, 8.99))}
     for runs in (one_epoch, alone, nobody_learns):
-        assert own_data.failed_runs(runs) == {}
+        assert own_data.failed_runs(runs, rows_of(split=[0.9, 0.1], shared=[0.1])) == {}
 
 
 @pytest.fixture

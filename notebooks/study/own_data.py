@@ -180,7 +180,7 @@ def train_all(train, test, methods, settings, seeds=None):
     if settings.pretrained:
         runs[RAW, 0] = untouched(train, settings)
         rows = evaluation.evaluate(runs[RAW, 0], test) + rows
-    return runs, rows, broken | failed_runs(runs)
+    return runs, rows, broken | failed_runs(runs, rows)
 
 
 def untouched(train, settings):
@@ -192,11 +192,12 @@ def _title(method, seed):
     return f"{figures.method_name(method)} seed {seed}"
 
 
-def failed_runs(runs):
+def failed_runs(runs, rows):
     """{(method, seed): sentence} of runs that ended far above their peers.
 
     Peers are runs with the same loss on the same data, of any method and seed. From the median loss
-    of the first epoch, a failed run has come less than half of the way of the best one.
+    of the first epoch, a failed run has come less than half of the way of the best one; and, since
+    hard masks keep a loss high, at some level it is right less than half as often as the best run.
     """
     families, failed = {}, {}
     for key, run in runs.items():
@@ -208,8 +209,16 @@ def failed_runs(runs):
         best = min(ends.values())
         learned = start - best > 0.05 * abs(start)
         far = [key for key, end in ends.items() if learned and end - best > FAR * (start - best)]
+        far = [key for key in far if key in _rarely_right(rows)]
         failed |= {key: _advice(key, ends[key], best, peers[key].settings) for key in far}
     return failed
+
+
+def _rarely_right(rows):
+    """(method, seed) of runs that at some level are right less than half as often as the best."""
+    linear = pd.DataFrame([row for row in rows if row["metric"] == "linear_accuracy"])
+    table = linear.pivot_table(index=["method", "seed"], columns="level", values="value")
+    return set(table.index[(table < FAR * table.max()).any(axis=1)])
 
 
 def _advice(key, end, best, settings):
