@@ -74,11 +74,6 @@ def _at_budget(numbers, title, methods):
     return pd.DataFrame(columns)
 
 
-def order(numbers):
-    """Linear accuracy with the levels as given and swapped, folded."""
-    return folded("Linear accuracy by order of levels, %", tables.order(numbers))
-
-
 def means_tried(numbers, dataset, setting):
     """The means of the trials of a setting on a validation set, at each value."""
     table, means = tables.tried(numbers, dataset, setting)
@@ -110,7 +105,7 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-MADE_HERE = (accuracies, on_the_tree, budgets, order, means_tried, trials, origin, glance)
+MADE_HERE = (accuracies, on_the_tree, budgets, means_tried, trials, origin, glance)
 
 
 def words(numbers):
