@@ -64,8 +64,8 @@ def test_what_is_imported_is_asked_for(folder, allowed):
     imported without need."""
     asked = modules(CORE).union(*(modules(EXTRAS[extra]) for extra in allowed))
     behind = {"IPython", "nbformat", "nbclient", "packaging", "threadpoolctl"}  # of papermill, ...
-    ours = {"hmlc_core", "study", "conftest", "run", "colab", "write_explorer"} | {
-        p.stem for part in ("tests", "benchmarks") for p in (ROOT / part).glob("*.py")
+    ours = {"hmlc_core", "study", "conftest", "run", "colab"} | {
+        p.stem for part in ("tests", "benchmarks", "notebooks") for p in (ROOT / part).glob("*.py")
     }
     for path in (ROOT / folder).rglob("*.py"):
         unknown = imported(path)[0] - set(sys.stdlib_module_names) - asked - ours - behind

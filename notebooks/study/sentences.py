@@ -383,6 +383,8 @@ def doubled(numbers, dataset=MNIST):
         if not {usual, 2 * usual} <= set(table):
             continue
         change = (table[2 * usual] - table[usual]).dropna()
+        if change.empty:  # no seed was run for both
+            continue
         seeds_of |= set(change.index.get_level_values("seed"))
         change = [change[level].mean() for level in numbers.levels(dataset)]
         text = f"{name(method)} {' / '.join(map(amount, change))}"
