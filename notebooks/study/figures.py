@@ -527,8 +527,9 @@ def every_run(values):
     """
     figure, axes = _panels(1, len(values), 3.6, 2.4, sharey=True)
     for axis, (level, runs) in zip(axes[0], values.items()):
-        for row, accuracies in enumerate(runs.values()):
-            axis.plot(100 * np.asarray(accuracies), np.full(len(accuracies), row), "o", alpha=0.6)
+        for row, (method, accuracies) in enumerate(runs.items()):
+            look = dict(ls="none", alpha=0.6, **method_look(method))
+            axis.plot(100 * np.asarray(accuracies), np.full(len(accuracies), row), **look)
         axis.set_yticks(range(len(runs)), [method_name(method) for method in runs])
         axis.set(title=f"level: {level}", xlabel="linear accuracy, %", xlim=(0, 102))
         axis.grid(axis="x", alpha=0.3)
