@@ -401,6 +401,7 @@ def differences(panels, xlabel="difference, points"):
             look = dict(fmt="o", ms=4, capsize=3, color=verdict_colour(value, half_width))
             axis.errorbar(100 * value, row, xerr=100 * half_width, **look)
         axis.axvline(0, color="0.2", lw=0.8)
+        title = title.replace(" − ", "\n− ") if len(panels) > 2 else title
         axis.set(xlabel=xlabel, title=title, ylim=(longest - 0.5, -0.5))
         axis.set_yticks(range(len(rows)), [text for text, *_ in rows])
     return figure

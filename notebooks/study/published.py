@@ -169,7 +169,8 @@ def faults(notebook):
 
 
 def fitting(notebook, name):
-    """The text of a notebook, its pictures as small as they have to be.
+    """The text of a notebook, its pictures as small as they have to be: the one with the most bytes
+    shrinks first.
 
     Raises:
         ValueError: if it is too large with the smallest pictures.
@@ -177,16 +178,20 @@ def fitting(notebook, name):
     pictures = [output.data for cell in notebook.cells for output in cell.get("outputs", [])
                 if PNG in output.get("data", {})]  # fmt: skip
     originals = [data[PNG] for data in pictures]
-    text = nbformat.writes(notebook) + "\n"
-    for scale in SCALES:
-        if len(text.encode()) < MOST_BYTES:
-            return text
-        for data, original in zip(pictures, originals):
-            data[PNG] = smaller(original, scale)
-        text = nbformat.writes(notebook) + "\n"
-    if len(text.encode()) < MOST_BYTES:
-        return text
-    raise ValueError(f"{name} has {len(text.encode()):,} bytes, more than {MOST_BYTES:,}")
+    steps = [-1] * len(pictures)  # of SCALES; -1: as it was
+    while size_of(notebook) >= MOST_BYTES:
+        left = [k for k, step in enumerate(steps) if step + 1 < len(SCALES)]
+        if not left:
+            size = size_of(notebook)
+            raise ValueError(f"{name} has {size:,} bytes, more than {MOST_BYTES:,}")
+        largest = max(left, key=lambda k: len(pictures[k][PNG]))
+        steps[largest] += 1
+        pictures[largest][PNG] = smaller(originals[largest], SCALES[steps[largest]])
+    return nbformat.writes(notebook) + "\n"
+
+
+def size_of(notebook):
+    return len(nbformat.writes(notebook).encode()) + 1
 
 
 def smaller(picture, scale):
