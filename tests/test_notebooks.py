@@ -203,6 +203,39 @@ def test_your_own_data_runs_from_a_folder_to_a_report(pictures, monkeypatch, cap
     assert made["verdicts"][0] in (folder / "report.html").read_text()
 
 
+def as_systems_leave_it(root):
+    """Copies, and what phones, Macs, Windows and zips leave beside pictures."""
+    for path in sorted(root.rglob("*.png")):
+        path.with_stem(f"{path.stem} (1)").write_bytes(path.read_bytes())
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    for name in ("Thumbs.db", "desktop.ini", "IMG_1.HEIC", "IMG_1.MOV"):
+        (path.parent / name).write_bytes(b"x")
+    (root / "__MACOSX" / "kind0").mkdir(parents=True)
+    (root / "__MACOSX" / "kind0" / "0.png").write_bytes(path.read_bytes())
+
+
+def as_excel_writes_it(root):
+    """A table with semicolons, a BOM, an empty row, blanks, backslashes and a summary column."""
+    lines = ["sep=;", "Bild;Art ;Klasse;Anmerkung"]
+    for path in sorted(root.glob("kind*/*/[!.]*.png")):
+        kind, name = path.parent.relative_to(root).parts
+        lines.append(f"{kind}\\{name}\\{path.name}; {kind};{name} ;")
+    table = root / "Mappe1.csv"
+    table.write_text("\r\n".join([*lines, ";;;"]), encoding="utf-8-sig")
+    return table
+
+
+@pytest.mark.parametrize("table", [False, True], ids=["folder", "table"])
+def test_your_own_data_goes_through_as_systems_and_excel_leave_it(pictures, table, monkeypatch):
+    as_systems_leave_it(pictures)
+    made = run_own_data(as_excel_writes_it(pictures) if table else pictures, monkeypatch, seeds=[0])
+    train, test = made["train"], made["test"]
+    assert train.class_counts == [2, 6] and len(train) + len(test) == 96
+    seen = {image.tobytes() for image in train.images}
+    assert len(test) >= 12 and not any(image.tobytes() in seen for image in test.images)
+    assert (files.FIGURES / made["folder"] / "report.html").exists()
+
+
 def test_your_own_data_goes_the_pretrained_way_where_it_can(pictures, monkeypatch, capsys):
     monkeypatch.setattr(pretrained, "version", lambda name: "0")
     monkeypatch.setattr(pretrained, "build", lambda name: (Net(), LOOK))

@@ -324,13 +324,14 @@ def _classes_alone(path, columns, mesh, notes):
         return one and all(map(str.isdecimal, known))
 
     reasons = {
+        "without a label": lambda title, known: not known,
         "by its title": lambda title, known: NO_CLASS.fullmatch(title),
         "numbers with fractions": fraction,
         "different for every file": own_of_each_file,
         "the number of a name": twin,
     }
     for reason, holds in reasons.items():
-        found = [t for t, c in columns.items() if any(c) and holds(t, [f for f in c if f])]
+        found = [t for t, c in columns.items() if holds(t, [f for f in c if f])]
         if found and len(found) < len(columns):
             notes.append(f"columns of {path.name} that are no level ({reason}): {some(found)}")
             columns = {t: c for t, c in columns.items() if t not in found}
