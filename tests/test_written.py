@@ -251,15 +251,13 @@ def test_tally_counts_verdicts():
     assert text == "G-HMLC against *split* is above in one, undecided in one of two comparisons"
 
 
-def test_seeds_and_best_are_those_of_the_rows():
+def test_seeds_are_those_of_the_rows():
     made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.6])
     made += rows("cifar100", "split", "class", "linear_accuracy", [0.9])
     made += rows("cifar100", "g_hmlc", "superclass", "linear_accuracy", [0.5, 0.6])
     numbers = numbers_of(made)
     assert sentences.seeds(numbers, "cifar100") == "one to two seeds"
     assert sentences.seeds(numbers, "cifar100", "split") == "one seed"
-    text = sentences.best(numbers, "cifar100")
-    assert text == "G-HMLC at superclass level and *split* at class level"
 
 
 def test_masks_are_told_by_their_own_part_and_by_what_images_share():

@@ -222,19 +222,6 @@ def _above_all(numbers, method, dataset, level):
     return bool(pairs) and all(results.direction(*pair) == "above" for pair in pairs)
 
 
-def best(numbers, dataset, among=None):
-    """Which method has the highest mean of linear accuracy at each level: a clause."""
-    summary = numbers.summary()
-    chosen = (summary.dataset == dataset) & (summary.metric == "linear_accuracy")
-    rows = summary[chosen & summary.method.isin(among or set(summary.method))]
-    texts = {}
-    for level in numbers.levels(dataset):
-        part = rows[rows.level == level]
-        texts.setdefault(name(part.loc[part["mean"].idxmax(), "method"]), []).append(level)
-    total = len(numbers.levels(dataset))
-    return listed([f"{method}{where(levels, total)}" for method, levels in texts.items()])
-
-
 def settings(numbers, dataset):
     """The budget, batch and learning rate of a data set; the temperature where all share it."""
     used = plan.usual_settings(numbers.profile, dataset)

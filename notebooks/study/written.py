@@ -20,7 +20,7 @@ from study.plan import MNIST
 
 TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
 TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
-OFFERED = "has several seeds says swapped tail tally identified best settings budget_of_bits parts"
+OFFERED = "has several seeds says swapped tail tally identified settings budget_of_bits parts"
 OFFERED += " code levels_found rounding sources learned temperatures doubled crossings first_run"
 OFFERED += " highest ends turned"
 NAMES = {"MNIST": MNIST, "CIFAR": "cifar100", "MODELNET": "modelnet10", "GROCERY": "grocery"}
