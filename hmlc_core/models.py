@@ -1,10 +1,9 @@
 """Encoders and the projection head: image -> features [B, F] -> embedding z [B, D]."""
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
-
-from hmlc_core.data.pretrained import LastStage
 
 
 class SmallCNN(nn.Module):
@@ -24,8 +23,7 @@ class SmallCNN(nn.Module):
 
     def forward(self, images):
         fine = self.fine(images)
-        # amax is slower
-        maxima = [nn.functional.adaptive_max_pool2d(x, 1) for x in (fine, self.coarse(fine))]
+        maxima = [F.adaptive_max_pool2d(x, 1) for x in (fine, self.coarse(fine))]  # beats amax
         return torch.cat(maxima, 1).flatten(1)
 
 
@@ -86,7 +84,17 @@ def resnet(channels, depth, stem="imagenet"):
     return net
 
 
-class PretrainedResNet50(nn.Module):
+class PartlyFrozen(nn.Module):
+    """A net of which some parameters are not trained. Parts without any that are stay as for
+    evaluation, so that their BatchNorms keep their statistics."""
+
+    def train(self, mode=True):
+        for part in self.modules():
+            part.training = mode and any(p.requires_grad for p in part.parameters())
+        return self
+
+
+class PretrainedResNet50(PartlyFrozen):
     """torchvision's ResNet-50 with ImageNet weights; only layer3 and layer4 are trained, as HMCE's
     authors do on ModelNet40. The stages before them are frozen, BatchNorm statistics too."""
 
@@ -100,15 +108,18 @@ class PretrainedResNet50(nn.Module):
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None])
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None])
 
-    def train(self, mode=True):
-        super().train(mode)
-        for part in (self.net.conv1, self.net.bn1, self.net.layer1, self.net.layer2):
-            part.eval()
-        return self
-
     def forward(self, images):
         """images [B, 1 or 3, H, W] in 0..1 -> features [B, 2048]."""
         return self.net((images - self.mean) / self.std)
+
+
+class LastStage(PartlyFrozen):
+    """Pictures [B, 1 or 3, H, W] in 0..1 -> pooled features [B, F] of a timm model, of which only
+    the last stage is trained, as HMCE's authors do with photographs. It wants a GPU; the code is
+    the same on a CPU. data.pretrained puts in the net, and what makes its inputs of pictures."""
+
+    def forward(self, images):
+        return self.net(self.inputs(images))
 
 
 class Untouched(nn.Module):
@@ -144,7 +155,7 @@ ENCODERS = {
     "resnet50_imagenet": (lambda channels: PretrainedResNet50(), 2048),
 }
 OF_TIMM = {"adapter": (Adapter, 512), "untouched": (Untouched, None)}  # with Settings.pretrained
-OF_TIMM |= {"last_stage": (LastStage, None)}
+OF_TIMM |= {"last_stage": (lambda features: LastStage(), None)}
 
 
 def build_encoder(name, channels):

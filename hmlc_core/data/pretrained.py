@@ -5,7 +5,7 @@ import inspect
 import json
 from copy import deepcopy
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from importlib.metadata import version
 from textwrap import dedent
@@ -13,7 +13,6 @@ from textwrap import dedent
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from hmlc_core import devices, distributed, files, views
 from hmlc_core.checks import require
@@ -332,29 +331,8 @@ def _digest_of(net):
 # ---------------------------------------------------------------- the last stage, unfrozen
 
 
-class LastStage(nn.Module):
-    """Pictures [B, 1 or 3, H, W] in 0..1 -> pooled features [B, F] of a pretrained net, of which
-    only the last stage is trained, as HMCE's authors do with photographs.
-
-    It wants a GPU; the code is the same on a CPU. `UnfrozenPictures.prepare` puts the net in.
-    """
-
-    def __init__(self, features):
-        super().__init__()
-
-    def train(self, mode=True):
-        """Frozen parts stay as for evaluation, so that BatchNorms keep their statistics."""
-        super().train(mode)
-        for part in self.modules():
-            part.training = mode and any(p.requires_grad for p in part.parameters())
-        return self
-
-    def forward(self, images):
-        return self.net(_inputs(images, **self.look))
-
-
 class UnfrozenPictures(views.Pictures):
-    """As views.Pictures, for the encoder LastStage: weights are had as by `build`."""
+    """As views.Pictures, for the encoder models.LastStage: weights are had as by `build`."""
 
     @staticmethod
     def depends_on(dataset, settings, device):
@@ -371,8 +349,8 @@ class UnfrozenPictures(views.Pictures):
     @staticmethod
     def prepare(encoder, dataset, settings, device):
         """Give the encoder a net of its own, with the pretrained weights."""
-        net, encoder.look = build(settings.pretrained)
-        encoder.net = deepcopy(net)
+        net, look = build(settings.pretrained)
+        encoder.net, encoder.inputs = deepcopy(net), partial(_inputs, **look)
         for name in last_stage(net):
             encoder.net.get_parameter(name).requires_grad_(True)
 
