@@ -161,8 +161,8 @@ def part_of(name):
     if not match:
         return None
     part = next(part for part in PART_NAMES if match[part])
-    around = (re.sub(r"\d+", "", match[side] or "").casefold() for side in ("before", "after"))
-    return next(around), part, next(around)
+    before, after = (re.sub(r"\d+", "", match[side] or "") for side in ("before", "after"))
+    return before.casefold(), part, after.casefold()
 
 
 @dataclass
@@ -390,9 +390,9 @@ def _hint(found):
         return f", and {len(found.unread)} pictures that cannot be read, e.g. {path}: {why}"
     if found.tables:
         return f". There is a table: read {found.tables[0]} instead"
-    return f", and files that are no pictures by their names {dict(found.others)}" * bool(
-        found.others
-    )
+    if found.others:
+        return f", and files that are no pictures by their names {dict(found.others)}"
+    return ""
 
 
 def _require_unmixed(root, files, folders, depths):

@@ -308,34 +308,39 @@ def _index(title, column, before):
 
 def _classes_alone(path, columns, mesh, notes):
     """Columns without those that name no classes, as long as others remain."""
-
-    def fraction(title, known):
-        return all(re.fullmatch(r"[-+]?\d*[.,]?\d+(e[-+]?\d+)?", f) for f in known) and any(
-            not f.lstrip("+-").isdecimal() for f in known
-        )
-
-    def own_of_each_file(title, known):
-        return not mesh and len(set(known)) == len(columns[title]) > 3
-
-    def twin(title, known):
-        texts = [c for c in columns.values() if not all(f.isdecimal() for f in c if f)]
-        pairs = [set(zip(columns[title], c)) for c in texts]
-        one = any(len(p) == len(set(known)) == len({t for _, t in p}) > 1 for p in pairs)
-        return one and all(map(str.isdecimal, known))
-
     reasons = {
-        "without a label": lambda title, known: not known,
-        "by its title": lambda title, known: NO_CLASS.fullmatch(title),
-        "numbers with fractions": fraction,
-        "different for every file": own_of_each_file,
-        "the number of a name": twin,
+        "without a label": lambda title, column: not any(column),
+        "by its title": lambda title, column: NO_CLASS.fullmatch(title),
+        "numbers with fractions": lambda title, column: _has_fractions(column),
+        "different for every file": lambda title, column: not mesh and _all_differ(column),
+        "the number of a name": lambda title, column: _numbers_names(column, columns.values()),
     }
     for reason, holds in reasons.items():
-        found = [t for t, c in columns.items() if holds(t, [f for f in c if f])]
+        found = [title for title, column in columns.items() if holds(title, column)]
         if found and len(found) < len(columns):
             notes.append(f"columns of {path.name} that are no level ({reason}): {some(found)}")
             columns = {t: c for t, c in columns.items() if t not in found}
     return columns
+
+
+def _has_fractions(column):
+    known = [field for field in column if field]
+    numbers = all(re.fullmatch(r"[-+]?\d*[.,]?\d+(e[-+]?\d+)?", field) for field in known)
+    return numbers and not all(field.lstrip("+-").isdecimal() for field in known)
+
+
+def _all_differ(column):
+    return len({field for field in column if field}) == len(column) > 3
+
+
+def _numbers_names(column, columns):
+    """Whether each number of a column stands beside one name of another column alone."""
+    numbers = {field for field in column if field}
+    if not all(map(str.isdecimal, numbers)):
+        return False
+    names = [other for other in columns if not all(f.isdecimal() for f in other if f)]
+    pairs = [set(zip(column, other)) for other in names]
+    return any(len(p) == len(numbers) == len({name for _, name in p}) > 1 for p in pairs)
 
 
 def _one_hot(columns, titled, notes):
@@ -596,11 +601,17 @@ def _listing(folder):
     """Names in a folder by their look, with and without the ending, and, behind "0", by their look
     without leading zeros, which Excel takes away."""
     alike = defaultdict(list)
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        for known in (name, name.rsplit(".", 1)[0])[: 1 + names_a_file(name)]:
-            alike[printed(known).casefold()].append(name)
-            alike["0", look(known)].append(name)
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            _list(alike, name, name)
+            if names_a_file(name):
+                _list(alike, name.rsplit(".", 1)[0], name)
     return alike
+
+
+def _list(alike, known, name):
+    alike[printed(known).casefold()].append(name)
+    alike["0", look(known)].append(name)
 
 
 # ---------------------------------------------------------------- a table of parents

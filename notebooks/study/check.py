@@ -12,15 +12,14 @@ import numpy as np
 import torch
 
 from hmlc_core import devices
-from study import results
+from study import plan, results, tables
 
 RUN = ["dataset", "method", "seed"]
 FLOOR, CAP = 0.03, 0.10  # 3 and 10 points
 FEW_SAMPLES = ("worst_class_accuracy", "head_accuracy", "tail_accuracy")  # these are allowed CAP
 RELATIVE = 0.10, 0.30  # the same two for numbers that are no shares
 NO_SHARES = ("effective_rank", "mistake_severity", "bits_of_part")
-CLASSES = {"central": 10, "subsidiary": 10, "second subsidiary": 10, "pair": 100}
-CLASSES |= {"superclass": 20, "class": 100, "category": 10}
+CLASSES = {**tables.CLASSES[plan.MNIST], **tables.CLASSES["cifar100"], "category": 10}
 SHOWN = 30  # rows that a report lists
 
 

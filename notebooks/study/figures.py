@@ -62,8 +62,9 @@ def method_look(label):
         return dict(color="black" if key in METHODS else "0.5", marker="x")
     alike = [one for one, method in METHODS.items() if method.kind == METHODS[key].kind]
     place = alike.index(key)
-    shade = 0.9 - 0.5 * place / (len(alike) - 1)
-    return dict(color=plt.colormaps[HUES[METHODS[key].kind]](shade), marker="osD^vP"[place % 6])
+    shades = plt.colormaps[HUES.get(METHODS[key].kind, "Greys")]
+    colour = shades(0.9 - 0.5 * place / max(len(alike) - 1, 1))
+    return dict(color=colour, marker="osD^vP"[place % 6])
 
 
 def dataset_name(key):

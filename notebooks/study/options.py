@@ -13,7 +13,7 @@ EXTRAS = {
     "early": "six epochs of the same images",
     "order": "swapped levels",
     "peers": "MLCL, RINCE, BHCL, level-restricted",
-    "ablation": "head without BatchNorm",
+    "ablation": "head without BatchNorm, slower rate",
     "seeds": "ten seeds",
     "cifar100": "Table 1",
     "modelnet10": "Table 1",

@@ -199,7 +199,7 @@ def failed_runs(runs, rows):
     of the first epoch, a failed run has come less than half of the way of the best one; and, since
     hard masks keep a loss high, at some level it is right less than half as often as the best run.
     """
-    families, failed = {}, {}
+    families, failed, rarely_right = {}, {}, _rarely_right(rows)
     for key, run in runs.items():
         if key[0] != RAW and len(run.history) > 1:
             families.setdefault(METHODS[run.method].loss, {})[key] = run
@@ -209,7 +209,7 @@ def failed_runs(runs, rows):
         best = min(ends.values())
         learned = start - best > 0.05 * abs(start)
         far = [key for key, end in ends.items() if learned and end - best > FAR * (start - best)]
-        far = [key for key in far if key in _rarely_right(rows)]
+        far = [key for key in far if key in rarely_right]
         failed |= {key: _advice(key, ends[key], best, peers[key].settings) for key in far}
     return failed
 

@@ -591,8 +591,8 @@ def times(numbers):
     )
 
 
-CLASSES = {  # of levels of which parts of embeddings are looked at
-    plan.MNIST: {"central": 10, "subsidiary": 10},
+CLASSES = {  # how many a level has
+    plan.MNIST: {"central": 10, "subsidiary": 10, "second subsidiary": 10, "pair": 100},
     "cifar100": {"superclass": 20, "class": 100},
 }
 
