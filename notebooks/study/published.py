@@ -169,8 +169,8 @@ def faults(notebook):
 
 
 def fitting(notebook, name):
-    """The text of a notebook, its pictures as small as they have to be: the one with the most bytes
-    shrinks first.
+    """The text of a notebook, its pictures as small as they have to be: all get few colours, then
+    the one with the most bytes shrinks first.
 
     Raises:
         ValueError: if it is too large with the smallest pictures.
@@ -184,7 +184,7 @@ def fitting(notebook, name):
         if not left:
             size = size_of(notebook)
             raise ValueError(f"{name} has {size:,} bytes, more than {MOST_BYTES:,}")
-        largest = max(left, key=lambda k: len(pictures[k][PNG]))
+        largest = max(left, key=lambda k: (steps[k] < 0, len(pictures[k][PNG])))
         steps[largest] += 1
         pictures[largest][PNG] = smaller(originals[largest], SCALES[steps[largest]])
     return nbformat.writes(notebook) + "\n"
