@@ -14,7 +14,8 @@ TSNE_SIZE = {"smoke": 200, "cpu": 2000, "gpu": 10000, "paper": 10000}  # test im
 MNIST = "hierarchical_mnist"
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 BY_NOTEBOOK = (MNIST, *TABLE1, "grocery")  # data sets that notebooks 03 and 04 are run for
-TUNING = ("cifar100_tuning", "modelnet10_tuning")  # shorter trials
+TUNING = ("cifar100_tuning", "modelnet10_tuning")
+TRIALS = {f"{MNIST}_tuning": 2, "cifar100_tuning": 15, "modelnet10_tuning": 3}  # epochs by so many
 START_TEMPERATURE = Settings().temperature  # of all trials
 
 # A method's own temperature where it is not the preset's: profile -> data set, the one that it is a
@@ -30,8 +31,13 @@ TEMPERATURES = {
 # A linear layer on the stored features alone: its name in result files, and its settings.
 RAW, UNTOUCHED = "raw", {"encoder": "untouched", "epochs": 1}
 
-# Other variants of hierarchical MNIST than its trials are at the budget of the middle of learning.
-SHORT = {"epochs": 6, "fresh": False, "temperature": START_TEMPERATURE}
+# A budget in the middle of learning, one temperature for all. Other variants of hierarchical MNIST
+# than its trials are at it.
+SHORT = {
+    MNIST: {"epochs": 6, "fresh": False, "temperature": START_TEMPERATURE},
+    "cifar100": {"epochs": 6, "temperature": 0.4},
+}
+COOL = SHORT["cifar100"] | {"temperature": START_TEMPERATURE}
 
 MAIN = ("hmce_paper", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
 BASELINES = ("cross_entropy", "supcon", "sign", "rectified", "random", "g_hmlc_batch")
@@ -42,15 +48,16 @@ TEMPERATURE_METHODS = TABLE1_METHODS[1:]  # cross-entropy has none
 ORDER_METHODS = ("hmce_paper", "g_hmlc", "a_hmlc")
 SEEDS_METHODS = ("hmce_paper", "hmce_released", "shared", "split", "sign", "heads")
 SEEDS_METHODS += ("g_hmlc", "a_hmlc")
-BUDGET_METHODS = ("cross_entropy", "hmce_paper", "shared", "rectified", "g_hmlc", "a_hmlc")
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 BUDGET_MNIST = ("cross_entropy", *MAIN)
+BUDGET_CIFAR = ("cross_entropy", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
 RATE_METHODS = ("shared", "split", "g_hmlc", "a_hmlc")
 LEVELS_METHODS = ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc")
 TAIL_METHODS = ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")
 GROCERY_METHODS = ("cross_entropy", "supcon", *MAIN, "heads", "level_restricted")
 VARIANTS = tuple(method.key for method in variants.VARIANTS)
 OURS = ("split", "sign", "heads", "g_hmlc", "a_hmlc", "separability")
+RESTRICTED = ("level_restricted",)
 UNION = (variants.PROTOTYPE_HEADS.key,)  # of MLCL and level-restricted
 
 
@@ -91,45 +98,49 @@ class Group:
 SLOWER = times(0.3)
 _RATES = each("learning_rate", (SLOWER, times(3)))
 _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
+_START = {"temperature": START_TEMPERATURE}
 _FOUR = ({}, *_TEMPERATURES[:3])
+_LONGER = tuple({"epochs": times(5), **change} for change in (_START, *_TEMPERATURES[1:3]))
 GROUPS = (
     Group((), (MNIST,), MAIN, seeds=1),  # so that a laptop is done in minutes
     Group(("baselines",), (MNIST,), BASELINES),
     Group(("peers",), (MNIST,), PEERS),
     Group(("ablation",), (MNIST,), ("shared",), each("head_batch_norm", [False])),
     Group(("ablation",), (MNIST,), RATE_METHODS, each("learning_rate", [SLOWER]), seeds=5),
-    Group(("early",), (MNIST,), (*MAIN, *BASELINES, *PEERS), (SHORT,)),
-    Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT},)),
-    Group(("early", "seeds"), (MNIST,), SEEDS_METHODS, (SHORT,), seeds=10),
+    Group(("early",), (MNIST,), (*MAIN, *BASELINES, *PEERS), (SHORT[MNIST],)),
+    Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT[MNIST]},)),
+    Group(("early", "seeds"), (MNIST,), SEEDS_METHODS, (SHORT[MNIST],), seeds=10),
     Group(("order",), (f"{MNIST}_swapped",), ORDER_METHODS),
-    Group(("order",), (MNIST,), ORDER_METHODS, (SHORT,)),  # the levels as given, to compare with
+    Group(("order",), (MNIST,), ORDER_METHODS, (SHORT[MNIST],)),  # the levels as given, to compare with
     Group(("seeds",), (MNIST,), SEEDS_METHODS, seeds=10),
-    *(Group((name,), (name,), TABLE1_METHODS) for name in TABLE1),
-    *(Group(("claims", name), (name,), ("level_restricted",)) for name in TABLE1),
+    Group(("cifar100",), ("cifar100",), TABLE1_METHODS, seeds=1),  # ten minutes each
+    Group(("cifar100", "seeds"), ("cifar100",), TABLE1_METHODS, seeds=5),
+    Group(("early", "cifar100"), ("cifar100",), TABLE1_METHODS, (SHORT["cifar100"],)),
+    *(Group((name,), (name,), TABLE1_METHODS) for name in TABLE1[1:]),
+    Group(("claims", "cifar100"), ("cifar100",), RESTRICTED, ({}, SHORT["cifar100"])),
+    *(Group(("claims", name), (name,), RESTRICTED) for name in TABLE1[1:]),
     Group(("claims",), (f"{MNIST}_three",), (*LEVELS_METHODS, "heads")),
     Group(("claims",), (f"{MNIST}_path",), (*LEVELS_METHODS, "level_restricted")),
     Group(("claims",), (f"{MNIST}_tail10", f"{MNIST}_tail50"), TAIL_METHODS),
-    Group(("ours",), (f"{MNIST}_tuning",), OURS, (SHORT,)),
+    Group(("ours",), (f"{MNIST}_tuning",), OURS, (SHORT[MNIST],)),
     Group(("ours",), ("modelnet10_tuning",), OURS),
     Group(("ours",), (MNIST,), UNION, seeds=5),
     Group(("ours", "cifar100"), ("cifar100",), UNION),
     Group(("ours", "grocery"), ("grocery",), UNION, seeds=10),
     Group(("ours",), (f"{MNIST}_tuning", "cifar100_tuning"), UNION, _FOUR, seeds=1),
     Group(("ours", "grocery"), ("grocery_tuning",), UNION, _FOUR, seeds=1),
-    Group(
-        ("temperature",),
-        ("cifar100", "modelnet10"),
-        TEMPERATURE_METHODS,
-        each("temperature", [START_TEMPERATURE]),
-    ),
+    Group(("temperature",), ("cifar100",), TEMPERATURE_METHODS, (COOL,)),
+    Group(("temperature",), ("modelnet10",), TEMPERATURE_METHODS, (_START,)),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", map(times, (0.25, 0.5))), seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(2)])),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(4)]), seeds=1),
-    Group(("budget",), ("cifar100",), BUDGET_METHODS, each("epochs", map(times, (1 / 3, 2 / 3)))),
+    Group(("budget", "cifar100"), ("cifar100",), BUDGET_CIFAR, each("epochs", [times(0.5)])),
+    Group(("budget", "cifar100"), ("cifar100",), BUDGET_CIFAR),
     Group(("tuning",), TUNING, TUNING_METHODS, ({}, *_RATES), seeds=1),
     Group(("tuning",), TUNING, TUNING_METHODS[1:], _TEMPERATURES, seeds=1),
     Group(("tuning",), (f"{MNIST}_tuning",), MAIN, _FOUR, seeds=1),
+    Group(("tuning",), ("cifar100_tuning",), BUDGET_CIFAR[1:], _LONGER, seeds=1),
     Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
     Group(("grocery",), ("grocery",), GROCERY_METHODS, seeds=10),
     Group(("grocery",), ("grocery",), ("cross_entropy",), (UNTOUCHED,), seeds=10),
@@ -164,14 +175,11 @@ def usual_settings(profile, dataset=MNIST, method=None):
         ValueError: for an unknown profile.
     """
     settings = preset(profile, kind_of(dataset))
-    if dataset in TUNING:
-        settings = replace(settings, epochs=math.ceil(settings.epochs / 3))
-    if profile == "cpu" and dataset == f"{MNIST}_tuning":
-        settings = replace(settings, epochs=settings.epochs // 2)
-    elif profile == "cpu" and dataset != MNIST and variant_of(dataset) == MNIST:
-        return replace(settings, **SHORT)
     if dataset.endswith("_tuning"):
-        return replace(settings, temperature=START_TEMPERATURE)
+        epochs = math.ceil(settings.epochs / TRIALS.get(dataset, 1))
+        return replace(settings, epochs=epochs, temperature=START_TEMPERATURE)
+    if profile == "cpu" and dataset != MNIST and variant_of(dataset) == MNIST:
+        return replace(settings, **SHORT[MNIST])
     for name in (dataset, base_of(dataset)[0], kind_of(dataset)):
         own = TEMPERATURES.get(profile, {}).get(name, {})
         if method in own:
@@ -185,8 +193,6 @@ def run_label(method, settings, usual):
     if settings.encoder == "untouched":
         return RAW
     changed = [name for name, value in asdict(settings).items() if value != getattr(usual, name)]
-    if {"epochs", "fresh"} <= set(changed):  # the short budget has one temperature for all
-        changed = [name for name in changed if name != "temperature"]
     changed.sort(key=lambda name: (list(TAGS).index(name) if name in TAGS else len(TAGS), name))
     tags = [method]
     for name in changed:
@@ -222,9 +228,17 @@ def expand(group, profile):
         for method in group.methods:
             usual = usual_settings(profile, dataset, method)
             for settings in _changed(usual, group.changes):
-                label = run_label(method, settings, usual)
+                label = run_label(method, settings, _compared(settings, usual, dataset))
                 plans += [Plan(dataset, method, settings, seed, label) for seed in range(seeds)]
     return plans
+
+
+def _compared(settings, usual, dataset):
+    """What a label compares with: the usual settings, but at the short budget its temperature."""
+    short = SHORT.get(dataset, {})
+    if short.get("epochs") == settings.epochs:
+        return replace(usual, temperature=short["temperature"])
+    return usual
 
 
 def _changed(usual, changes):
