@@ -87,7 +87,7 @@ PRESETS = {
     },
     "cpu": _kinds(  # temperatures by trials
         _CONVERGED,
-        replace(_CPU, **_CIFAR, epochs=30, temperature=0.4),
+        replace(_CPU, **_CIFAR, epochs=30, temperature=0.2),
         replace(_CPU, **_MODELNET, temperature=0.2),
     ),
     "gpu": _kinds(

@@ -102,6 +102,10 @@ def test_the_short_budget_has_one_temperature_and_one_name():
     assert {one.settings for one in short if "batchnorm" not in one.label} == {Settings()}
     assert plan.usual_settings("cpu", plan.MNIST + "_swapped", "hmce_paper") == Settings()
     assert plan.usual_settings("cpu", plan.MNIST, "hmce_paper").temperature == 0.2
+    plans = plan.planned_runs("cpu", ["early", "cifar100", "temperature"], "cifar100")
+    short = {one.label: one.settings for one in plans if one.method == "shared"}
+    assert [short[f"shared@6{tag}"].temperature for tag in ("", "@t0.1")] == [0.4, 0.1]
+    assert {short[f"shared@6{tag}"].epochs for tag in ("", "@t0.1")} == {6}
 
 
 def test_unknown_extra_is_named():
@@ -158,10 +162,12 @@ def test_a_method_has_its_own_temperature(monkeypatch):
 
 def test_trials_are_shorter_and_start_from_one_temperature():
     tried, whole = (plan.usual_settings("cpu", n) for n in ("cifar100_tuning", "cifar100"))
-    assert (tried.epochs, tried.temperature) == (2, 0.1) and (whole.epochs, whole.temperature) == (
-        6,
-        0.4,
-    )
+    assert (tried.epochs, tried.temperature, whole.epochs) == (2, 0.1, 30)
+    plans = plan.planned_runs("cpu", ["tuning"], "cifar100")
+    longer = [one for one in plans if one.label.startswith("g_hmlc@10")]
+    assert [one.label for one in longer] == ["g_hmlc@10", "g_hmlc@10@t0.2", "g_hmlc@10@t0.4"]
+    assert [one.settings.temperature for one in longer] == [0.1, 0.2, 0.4]
+    assert {one.settings.epochs for one in longer} == {10}
     digits = plan.usual_settings("cpu", "hierarchical_mnist_tuning", "g_hmlc")
     assert digits == replace(preset("cpu"), epochs=20, temperature=0.1)
 

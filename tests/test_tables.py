@@ -255,6 +255,8 @@ def test_budget_points_are_the_epochs_of_the_names():
     made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.6])
     made += rows("cifar100", "g_hmlc@2", "class", "linear_accuracy", [0.2, 0.3])
     made += rows("cifar100", "g_hmlc@lr0.1", "class", "linear_accuracy", [0.9])
+    short = "g_hmlc" + tables.tag_of_short("cpu", "cifar100")  # of another temperature
+    made += rows("cifar100", short, "class", "linear_accuracy", [0.8])
     made += rows("cifar100", "split", "class", "linear_accuracy", [0.7])
     points = tables.budget_points(numbers_of(made))
     assert sorted(zip(points.method, points.epochs, points.value)) == [
@@ -267,6 +269,16 @@ def test_budget_points_are_the_epochs_of_the_names():
 
 def test_tag_of_the_short_budget_is_none_where_it_is_the_usual():
     assert tables.tag_of_short("smoke") == "" and tables.tag_of_short("cpu").startswith("@6")
+    assert tables.tag_of_short("cpu", "cifar100") == "@6"
+
+
+def test_rows_without_a_tag_keep_their_others():
+    names = ["g_hmlc", "g_hmlc@6", "split@6@t0.1", "sign@60", "rince@lr0.1@6"]
+    made = [
+        row for name in names for row in rows("cifar100", name, "class", "linear_accuracy", [1])
+    ]
+    kept = tables.without_tag(pd.DataFrame(made), "@6")
+    assert list(kept.method) == ["g_hmlc", "split@t0.1", "rince@lr0.1"]
 
 
 def test_budget_points_leave_out_runs_on_the_same_composites():
@@ -298,14 +310,16 @@ def test_no_budget_but_the_usual_gives_no_points(numbers):
     assert not len(tables.budget_points(numbers))
 
 
-def test_temperatures_are_compared_within_each():
+@pytest.mark.parametrize("dataset, tag", [("cifar100", "@6"), ("modelnet10", "")])
+def test_temperatures_are_compared_within_each(dataset, tag):
     made = []
     for behind, shift in (("@t0.1", 0.0), ("", 0.2)):
         for method, value in (("hmce_released", 0.3), ("shared", 0.4), ("g_hmlc", 0.45)):
             numbers = [value + shift, value + shift]
-            made += rows("cifar100", method + behind, "class", "linear_accuracy", numbers)
-    table = tables.temperatures(numbers_of(made), "cifar100")
-    usual = plan.usual_settings("cpu", "cifar100").temperature
+            made += rows(dataset, method + tag + behind, "class", "linear_accuracy", numbers)
+            made += rows("cifar100", method, "class", "linear_accuracy", [0.9])  # its own
+    table = tables.temperatures(numbers_of(made), dataset)
+    usual = tables.common_temperature("cpu", dataset)
     assert set(table.temperature) == {"0.1", f"{usual:g}"} and len(table) == 6
     ours = table[table.method == "G-HMLC"].set_index("temperature")
     assert ours.loc["0.1", "linear, class"].startswith("45.0")
@@ -534,14 +548,15 @@ def test_the_overview_has_the_difference_of_each_claim_and_a_column_for_each_bud
 
 
 def test_claims_by_temperature_are_within_each():
-    made = accuracies("cifar100", [key + t for t in ("", "@t0.1") for key in CHOSEN], ["class"])
+    keys = [key + t for t in ("@6", "@6@t0.1", "") for key in CHOSEN]
+    made = accuracies("cifar100", keys, ["class"])
     columns, _ = claims.by_temperature(numbers_of(made))
     assert list(columns) == [
         ("CIFAR-100, temperature 0.4", "class"),
         ("CIFAR-100, temperature 0.1", "class"),
     ]
     frame = pd.DataFrame(made)
-    for tag, differences in zip(("", "@t0.1"), columns.values()):
+    for tag, differences in zip(("@6", "@6@t0.1"), columns.values()):
         pair = (values(frame, "cifar100", key + tag, "class") for key in ("a_hmlc", "g_hmlc"))
         assert differences[2].value == pytest.approx(np.subtract(*pair).mean())
 

@@ -116,7 +116,7 @@ def anchors_of(path):
 
 
 def test_every_picture_of_the_template_is_one_that_is_drawn(committed):
-    assert set(written.pictures(committed)) <= pictures_named()
+    assert set(written.drawn(committed)) <= pictures_named()
 
 
 def pictures_named():
@@ -179,7 +179,7 @@ def test_with_every_method_at_the_long_budget_the_words_are_few_enough(committed
 def test_pictures_of_new_data_come_with_their_rows(committed):
     long = [runs(MNIST, MAIN, ("central", "subsidiary"), 1, tag) for tag in ("", "@10")]
     grocery = runs("grocery", MAIN, ("department", "item", "kind"), 10)
-    names = set(written.pictures(with_more(committed, *long, grocery)))
+    names = set(written.drawn(with_more(committed, *long, grocery)))
     assert {"finding_grocery", f"accuracy_against_epochs_{MNIST}"} <= names
     assert names <= pictures_named()
 
@@ -413,11 +413,21 @@ def test_trials_have_a_column_for_each_level_and_temperature():
     assert written.trials(numbers_of([]), f"{MNIST}_tuning") == ""
 
 
+def test_longer_trials_stand_apart_from_shorter_ones():
+    values = {"split": 0.1, "split@t0.2": 0.2, "split@10": 0.3, "split@10@t0.2": 0.4}
+    made = []
+    for label, value in values.items():
+        made += rows("cifar100_tuning", label, "class", "linear_accuracy", [value])
+    numbers = numbers_of(made)
+    assert "|control: split|10.0|20.0|" in written.trials(numbers, "cifar100_tuning")
+    assert "|control: split|30.0|40.0|" in written.trials(numbers, "cifar100_tuning", "@10")
+
+
 def test_turned_counts_what_a_temperature_does_to_verdicts():
     usual = {"g_hmlc": 0.7, "hmce_released": 0.6, "a_hmlc": 0.8, "shared": 0.5, "split": 0.6}
     start = usual | {"g_hmlc": 0.5}
     made = []
-    for tag, values in (("", usual), ("@t0.1", start)):
+    for tag, values in (("@6", usual), ("@6@t0.1", start), ("", start)):
         for method, value in values.items():
             wobble = [value - 0.001, value, value + 0.001]
             wobble = wobble[:: -1 if method in ("g_hmlc", "a_hmlc") else 1]
@@ -433,11 +443,12 @@ def test_ends_are_the_runs_in_order():
 
 
 def test_other_runs_are_told_by_their_tags():
-    values = {"g_hmlc": 0.1, "g_hmlc@lr0.003": 0.2, "g_hmlc@6@fresh=False": 0.3, "g_hmlc@t0.1": 0.4}
+    values = {"g_hmlc": 0.1, "g_hmlc@lr0.003": 0.2, "g_hmlc@6@fresh=False": 0.3}
+    values |= {"g_hmlc@6": 0.4, "g_hmlc@6@t0.1": 0.5}
     made = []
     for label, value in values.items():
         made += rows(MNIST, label, "subsidiary", "linear_accuracy", [value])
     template = " ".join(
-        f'{{{{ {view}ends("g_hmlc") }}}}' for view in ("", "slow.", "early.", "cool.")
+        f'{{{{ {view}ends("g_hmlc") }}}}' for view in ("", "slow.", "early.", "brief.", "cool.")
     )
-    assert written.render(numbers_of(made), template) == "10.0 20.0 30.0 40.0"
+    assert written.render(numbers_of(made), template) == "10.0 20.0 30.0 40.0 50.0"

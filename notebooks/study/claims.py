@@ -155,17 +155,19 @@ def overview(numbers):
         ({(data set, level): [Difference of each claim, NaN where not run]}, texts of the claims).
         Hierarchical MNIST has columns of its own for each budget.
     """
-    short, title = tables.tag_of_short(numbers.profile), f", {plan.SHORT['epochs']} epochs"
     places = [(dataset, level, "", "") for dataset, level in tested(numbers, tables.MAIN)]
+    short, title = tables.tag_of_short(numbers.profile), f", {plan.SHORT[MNIST]['epochs']} epochs"
     if short:
         places += [(MNIST, level, short, title) for level in numbers.levels(MNIST)]
     return claims_at(numbers, places)
 
 
 def by_temperature(numbers, dataset="cifar100"):
-    """The same for a data set at its usual temperature and at the one trials start from."""
-    usual, start = plan.usual_settings(numbers.profile, dataset), plan.START_TEMPERATURE
-    tags = {"": usual.temperature, f"@t{start:g}": start}
+    """The same for a data set at a temperature that all methods share, and at the one trials start
+    from."""
+    start, common = plan.START_TEMPERATURE, tables.common_temperature(numbers.profile, dataset)
+    short = tables.tag_of_short(numbers.profile, dataset) if dataset in plan.SHORT else ""
+    tags = {short: common, f"{short}@t{start:g}": start}
     places = [
         (dataset, level, tag, f", temperature {value:g}")
         for tag, value in tags.items()

@@ -96,8 +96,8 @@ def shortened(name, most=18):
 
 
 def save(figure, name, profile):
-    """Write figures/<profile>/<name>.pdf and .png; returns the figure."""
-    for kind in ("pdf", "png"):
+    """Write figures/<profile>/<name>.png and .pdf; returns the figure."""
+    for kind in ("png", "pdf"):  # each drawing moves a constrained layout a little
         with files.writing(files.FIGURES / profile / f"{name}.{kind}") as beside:
             figure.savefig(beside)
     return figure

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import openTSNE
+from threadpoolctl import threadpool_limits
 from torch.nn.functional import normalize
 
 from hmlc_core import files
@@ -23,8 +24,9 @@ def tsne(vectors):
     count = len(vectors)
     require(count >= LEAST, f"a map needs at least {LEAST} samples, not {count}")
     settings = {"perplexity": min(30, (count - 1) / 3), "metric": "cosine", "random_state": 0}
-    fitted = openTSNE.TSNE(initialization="pca", **settings).fit(normalize(vectors, dim=1).numpy())
-    return np.asarray(fitted)
+    unit = normalize(vectors, dim=1).numpy()
+    with threadpool_limits(1):  # a map follows rounding, and rounding the number of threads
+        return np.asarray(openTSNE.TSNE(initialization="pca", **settings).fit(unit))
 
 
 def shown(dataset, size):

@@ -100,7 +100,8 @@ _RATES = each("learning_rate", (SLOWER, times(3)))
 _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
 _START = {"temperature": START_TEMPERATURE}
 _FOUR = ({}, *_TEMPERATURES[:3])
-_LONGER = tuple({"epochs": times(5), **change} for change in (_START, *_TEMPERATURES[1:3]))
+LONGER = times(5)  # than the trials of the learning rate
+_LONGER = tuple({"epochs": LONGER, **change} for change in (_START, *_TEMPERATURES[1:3]))
 GROUPS = (
     Group((), (MNIST,), MAIN, seeds=1),  # so that a laptop is done in minutes
     Group(("baselines",), (MNIST,), BASELINES),
@@ -111,7 +112,7 @@ GROUPS = (
     Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT[MNIST]},)),
     Group(("early", "seeds"), (MNIST,), SEEDS_METHODS, (SHORT[MNIST],), seeds=10),
     Group(("order",), (f"{MNIST}_swapped",), ORDER_METHODS),
-    Group(("order",), (MNIST,), ORDER_METHODS, (SHORT[MNIST],)),  # the levels as given, to compare with
+    Group(("order",), (MNIST,), ORDER_METHODS, (SHORT[MNIST],)),  # levels as given
     Group(("seeds",), (MNIST,), SEEDS_METHODS, seeds=10),
     Group(("cifar100",), ("cifar100",), TABLE1_METHODS, seeds=1),  # ten minutes each
     Group(("cifar100", "seeds"), ("cifar100",), TABLE1_METHODS, seeds=5),
@@ -228,14 +229,14 @@ def expand(group, profile):
         for method in group.methods:
             usual = usual_settings(profile, dataset, method)
             for settings in _changed(usual, group.changes):
-                label = run_label(method, settings, _compared(settings, usual, dataset))
+                label = run_label(method, settings, compared(settings, usual, dataset))
                 plans += [Plan(dataset, method, settings, seed, label) for seed in range(seeds)]
     return plans
 
 
-def _compared(settings, usual, dataset):
+def compared(settings, usual, dataset):
     """What a label compares with: the usual settings, but at the short budget its temperature."""
-    short = SHORT.get(dataset, {})
+    short = SHORT.get(variant_of(dataset), {})
     if short.get("epochs") == settings.epochs:
         return replace(usual, temperature=short["temperature"])
     return usual

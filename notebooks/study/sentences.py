@@ -237,7 +237,7 @@ def view_with_bits(numbers):
     short = numbers.tagged(tables.tag_of_short(numbers.profile))
     if tables.bits(numbers, MNIST) or not tables.bits(short, MNIST):
         return numbers, f"{plan.usual_settings(numbers.profile).epochs} epochs"
-    return short, f"{plan.SHORT['epochs']} epochs"
+    return short, f"{plan.SHORT[MNIST]['epochs']} epochs"
 
 
 def budget_of_bits(numbers):
@@ -358,11 +358,11 @@ def temperatures(numbers, dataset):
     return "; ".join(f"{value:g} for {listed(own[value])}" for value in sorted(own))
 
 
-def doubled(numbers, dataset=MNIST):
-    """What twice the usual number of epochs changes, at each level and paired over seeds: a clause,
-    methods that move by more than two points last."""
+def doubled(numbers, dataset=MNIST, epochs=None):
+    """What twice this number of epochs (None: the usual one) changes, at each level and paired over
+    seeds: a clause, methods that move by more than two points last."""
     points = tables.budget_points(numbers, dataset)
-    usual = plan.usual_settings(numbers.profile, dataset).epochs
+    usual = epochs or plan.usual_settings(numbers.profile, dataset).epochs
     still, moved, seeds_of = [], [], set()
     for method in figures.ordered(points.method):
         own = points[points.method == method]

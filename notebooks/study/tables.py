@@ -1,6 +1,6 @@
 """The tables of the study: each a function of the results that returns a data frame of texts."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -280,11 +280,21 @@ def order_methods(numbers):
     return numbers.methods(MNIST + "_swapped")
 
 
-def tag_of_short(profile):
-    """What stands behind a method's name on hierarchical MNIST where its budget is that of the
-    data set's variants: "" if that is the usual one, else say "@6@fresh=False"."""
-    of_variants, usual = (plan.usual_settings(profile, MNIST + v) for v in ("_swapped", ""))
-    return plan.run_label("", of_variants, usual)
+def tag_of_short(profile, dataset=MNIST):
+    """What stands behind a method's name where it was trained with plan.SHORT: "" if profile
+    "smoke", whose budget is shorter, else say "@6@fresh=False"."""
+    usual = plan.usual_settings(profile, dataset)
+    if profile == "smoke":
+        return ""
+    short = replace(usual, **plan.SHORT[dataset])
+    return plan.run_label("", short, plan.compared(short, usual, dataset))
+
+
+def tag_of_longer(profile, dataset="cifar100_tuning"):
+    """What stands behind a method's name in the trials of temperature that are longer than those of
+    the learning rate, say "@10"."""
+    usual = plan.usual_settings(profile, dataset)
+    return plan.run_label("", replace(usual, epochs=plan.LONGER(usual.epochs)), usual)
 
 
 def order(numbers):
@@ -385,8 +395,17 @@ def with_tag(rows, tag):
     return rows.assign(method=keys)[rows.method.str.endswith(tag) & ~keys.str.contains("@")]
 
 
+def without_tag(rows, tag):
+    """The rows of methods whose name has this tag, without it; other tags stay."""
+    names = rows.method + "@"
+    found = names.str.contains(tag + "@", regex=False)
+    names = names.str.replace(tag + "@", "@", n=1, regex=False).str.removesuffix("@")
+    return rows.assign(method=names)[found]
+
+
 def budget_points(numbers, dataset="cifar100"):
-    """Linear accuracy at each number of epochs a method was trained for, all from one machine.
+    """Linear accuracy at each number of epochs a method was trained for, all from one machine;
+    without those of the short budget, whose temperature may be another.
 
     Returns:
         Data frame with columns method, epochs, level, seed, value; empty if nothing but the usual
@@ -396,6 +415,7 @@ def budget_points(numbers, dataset="cifar100"):
     rows = rows[rows.metric == "linear_accuracy"]
     rows = rows.join(changed_setting(rows.method, ""))
     rows = rows[rows.key.notna()]
+    rows = rows[rows.method != rows.key + (tag_of_short(numbers.profile, dataset) or "@")]
     here = rows[~rows.recorded]
     rows = here if here.value_of.notna().any() else rows[rows.recorded]
     usual = plan.usual_settings(numbers.profile, dataset).epochs
@@ -416,23 +436,30 @@ def runs(numbers, dataset):
 
 
 def temperatures(numbers, dataset):
-    """Linear accuracy at the temperature trials start from and at the usual one, and differences
-    within each; empty if only one was run."""
+    """Linear accuracy at the temperature trials start from and at another that all methods had,
+    and differences within each; empty if only one was run."""
     mark = f"@t{plan.START_TEMPERATURE:g}"
     rows = numbers.rows[(numbers.rows.dataset == dataset)]
     rows = rows[rows.metric == "linear_accuracy"]
+    if dataset in plan.SHORT:
+        rows = without_tag(rows, tag_of_short(numbers.profile, dataset))
     keys = figures.ordered(m.removesuffix(mark) for m in set(rows.method) if m.endswith(mark))
-    table = []
+    other, table = common_temperature(numbers.profile, dataset), []
     for behind in (mark, ""):
         here = rows[rows.method.isin([key + behind for key in keys])]
         for key in keys:
             if key + behind in set(here.method):
-                usual = plan.usual_settings(numbers.profile, dataset, key).temperature
                 row = {"data set": figures.dataset_name(dataset)}
-                row["temperature"] = f"{plan.START_TEMPERATURE if behind else usual:g}"
+                row["temperature"] = f"{plan.START_TEMPERATURE if behind else other:g}"
                 row["method"] = figures.method_name(key)
                 table.append(row | _against(here, key, behind, numbers.levels(dataset)))
     return pd.DataFrame(table)
+
+
+def common_temperature(profile, dataset):
+    """The temperature of all methods where they have the same."""
+    usual = plan.usual_settings(profile, dataset).temperature
+    return plan.SHORT.get(dataset, {}).get("temperature", usual)
 
 
 def _against(rows, key, behind, levels):
@@ -481,11 +508,12 @@ def trials(numbers):
     return rows[trial & (rows.seed == 0)]
 
 
-def tried(numbers, dataset, name):
+def tried(numbers, dataset, name, tag=""):
     """A row for each method, a column for each level and value of a setting; and their means.
 
     Args:
         name: a key of TRIED.
+        tag: of trials with other settings than the usual ones of this data set, say "@10".
 
     Returns:
         Data frame, and a sentence on the means; the frame is empty if nothing was tried.
@@ -493,6 +521,7 @@ def tried(numbers, dataset, name):
     mark, setting = TRIED[name]
     rows = trials(numbers)
     rows = rows[rows.dataset == dataset]
+    rows = without_tag(rows, tag) if tag else rows
     rows = rows.join(changed_setting(rows.method, mark))
     usual = getattr(plan.usual_settings(numbers.profile, dataset), setting)
     rows = rows.assign(tried=rows.value_of.astype(float).fillna(usual))

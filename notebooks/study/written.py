@@ -3,7 +3,7 @@ templates whose numbers and verdicts are filled in, so that text and data cannot
 
 In a template {{ expression }} is replaced by its text, and the lines from <!-- if expression -->
 to <!-- end --> stay only where the expression is true. An expression calls what sentences.py and
-this module offer (see `words`); early.…, cool.… and slow.… say the same of other runs.
+this module offer (see `words`); early.…, brief.…, cool.… and slow.… say the same of other runs.
 """
 
 import re
@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from hmlc_core import files
-from study import claims, evaluation, figures, plan, results, sentences, tables
+from study import evaluation, figures, pictures, plan, results, sentences, tables
 from study.plan import MNIST
 
 TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
@@ -26,7 +26,9 @@ OFFERED += " highest ends turned"
 NAMES = {"MNIST": MNIST, "CIFAR": "cifar100", "MODELNET": "modelnet10", "GROCERY": "grocery"}
 NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIST}_swapped"}
 NAMES |= {f"TAIL{ratio}": f"{MNIST}_tail{ratio}" for ratio in (10, 50)}
-SHOWN = ("cross_entropy", "hmce_paper", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
+PICTURES = ("finding", "finding_grocery", "accuracy_against_epochs", "every_run_mnist")
+PICTURES += (f"accuracy_against_epochs_{MNIST}", "what_came_out", "temperature_turns")
+PICTURES += (f"information_of_parts_{MNIST}",)
 
 
 def accuracies(numbers, dataset):
@@ -51,22 +53,23 @@ def on_the_tree(numbers, dataset):
     return folded(title, table.loc[:, (table != "–").any()])  # older rows lack some
 
 
-def budgets(numbers):
-    """Linear accuracy on hierarchical MNIST at the short and at the usual budget, folded."""
-    short = numbers.tagged(tables.tag_of_short(numbers.profile))
-    usual = plan.usual_settings(numbers.profile).epochs
-    views = {f"{plan.SHORT['epochs']} epochs": short, f"{usual} epochs": numbers}
-    views = {title: view for title, view in views.items() if view.methods(MNIST)}
-    methods = figures.ordered(key for view in views.values() for key in view.methods(MNIST))
-    parts = [_at_budget(view, title, methods) for title, view in views.items()]
+def budgets(numbers, dataset=MNIST):
+    """Linear accuracy on a data set at the short and at the usual budget, folded."""
+    short = numbers.tagged(tables.tag_of_short(numbers.profile, dataset))
+    usual = plan.usual_settings(numbers.profile, dataset).epochs
+    views = {f"{plan.SHORT[dataset]['epochs']} epochs": short, f"{usual} epochs": numbers}
+    views = {title: view for title, view in views.items() if view.methods(dataset)}
+    methods = figures.ordered(key for view in views.values() for key in view.methods(dataset))
+    parts = [_at_budget(view, dataset, title, methods) for title, view in views.items()]
     table = pd.DataFrame({"method": [figures.method_name(key) for key in methods]})
-    return folded("Linear accuracy by budget, %", pd.concat([table, *parts], axis=1))
+    title = f"{figures.dataset_name(dataset)}: linear accuracy by budget, %"
+    return folded(title, pd.concat([table, *parts], axis=1))
 
 
-def _at_budget(numbers, title, methods):
+def _at_budget(numbers, dataset, title, methods):
     """Columns of one budget: number of seeds, and linear accuracy at each level."""
-    values = {level: numbers.values(MNIST, level, "linear_accuracy")
-              for level in numbers.levels(MNIST)}  # fmt: skip
+    values = {level: numbers.values(dataset, level, "linear_accuracy")
+              for level in numbers.levels(dataset)}  # fmt: skip
     first = next(iter(values.values()))
     columns = {f"{title}: seeds": [first[m].count() if m in first else "–" for m in methods]}
     for level, table in values.items():
@@ -80,9 +83,10 @@ def means_tried(numbers, dataset, setting):
     return means.partition(": ")[2].removesuffix(".") if len(table) else "not tried"
 
 
-def trials(numbers, dataset):
-    """Linear accuracy of each method at each temperature tried on a validation set, folded."""
-    table, _ = tables.tried(numbers, dataset, "temperature")
+def trials(numbers, dataset, tag=""):
+    """Linear accuracy of each method at each temperature tried on a validation set, folded; see
+    tables.tried for the tag."""
+    table, _ = tables.tried(numbers, dataset, "temperature", tag)
     name = figures.dataset_name(dataset)
     return folded(f"{name}: trials of temperature, %", table) if len(table) else ""
 
@@ -111,7 +115,8 @@ MADE_HERE = (accuracies, on_the_tree, budgets, means_tried, trials, origin, glan
 def words(numbers):
     """What the expressions of a template may use."""
     tags = {"early": tables.tag_of_short(numbers.profile), "slow": _slow(numbers.profile)}
-    tags["cool"] = f"@t{plan.START_TEMPERATURE:g}"
+    tags["brief"] = tables.tag_of_short(numbers.profile, "cifar100")
+    tags["cool"] = f"{tags['brief']}@t{plan.START_TEMPERATURE:g}"
     known = {**_offered(numbers), **NAMES, "epochs": plan.usual_settings(numbers.profile).epochs}
     for name, tag in tags.items():
         known[name] = SimpleNamespace(**_offered(numbers.tagged(tag)))
@@ -158,32 +163,10 @@ def evaluate(expression, known):
         raise ValueError(f"{{{{{expression}}}}}: {type(error).__name__}: {error}") from error
 
 
-def pictures(numbers):
-    """{name: matplotlib figure} of what RESULTS.md shows, of the data sets that there are."""
-    shown = {}
-    for name, chosen in (
-        ("finding", plan.TABLE1), ("finding_grocery", ["grocery"]),
-    ):  # fmt: skip
-        panels = tables.finding(numbers, chosen)
-        if all(panels.values()):
-            shown[name] = figures.differences(panels)
-    for dataset, name in (("cifar100", ""), (MNIST, f"_{MNIST}")):
-        points = tables.budget_points(numbers, dataset)
-        points = points[points.method.isin(SHOWN) | (dataset == "cifar100")]
-        if points.epochs.nunique() > 1:
-            levels = figures.ordered_levels(points.level)
-            shown[f"accuracy_against_epochs{name}"] = figures.accuracy_against_epochs(
-                points, levels
-            )
-    if sentences.several(numbers, MNIST):
-        shown["every_run_mnist"] = figures.every_run(tables.runs(numbers, MNIST))
-    shown["what_came_out"] = figures.claims_map(*claims.overview(numbers))
-    shown["temperature_turns"] = figures.claims_map(*claims.by_temperature(numbers))
-    parts = tables.bits(sentences.view_with_bits(numbers)[0], MNIST)
-    if parts:
-        figure = figures.information_of_parts(parts, tables.CLASSES[MNIST])
-        shown[f"information_of_parts_{MNIST}"] = figure
-    return shown
+def drawn(numbers):
+    """{name: matplotlib figure} of those of PICTURES that there is anything of."""
+    shown = {name: pictures.draw(numbers, name) for name in PICTURES}
+    return {name: figure for name, figure in shown.items() if figure is not None}
 
 
 def write(profile="cpu"):
@@ -194,7 +177,7 @@ def write(profile="cpu"):
     """
     numbers = sentences.read(profile)
     texts = rendered(numbers)
-    for name, figure in pictures(numbers).items():
+    for name, figure in drawn(numbers).items():
         with files.writing(files.CODE / "figures" / profile / f"{name}.png") as beside:
             figure.savefig(beside)
         plt.close(figure)
