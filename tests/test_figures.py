@@ -51,9 +51,12 @@ def test_names_and_order_are_those_of_the_methods():
     "label, name",
     [
         ("g_hmlc", "G-HMLC"),
-        ("g_hmlc@t0.2", "G-HMLC @t0.2"),
+        ("g_hmlc@t0.2", "G-HMLC, temperature 0.2"),
+        ("g_hmlc@6@fresh=False", "G-HMLC, 6 epochs, same images"),
+        ("split@lr1e-05@b32", "control: split, learning rate 1e-05, batch size 32"),
+        ("split@dim=64@my", "control: split, dim 64, my"),
         ("shared_without_batchnorm", "shared, no BatchNorm"),
-        ("a_hmlc_without_batchnorm@4", "A-HMLC, no BatchNorm @4"),
+        ("a_hmlc_without_batchnorm@4", "A-HMLC, no BatchNorm, 4 epochs"),
         ("my_method", "my_method"),
     ],
 )

@@ -1,5 +1,7 @@
 """One function per figure, one style. Each returns the matplotlib figure; `save` writes it."""
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -32,6 +34,9 @@ LEVELS = [  # every coarse level before the finer ones of its data set
     *("subsidiary", "pair", "second subsidiary", "department", "item", "kind"),
 ]
 OTHERS = {"raw": "raw features"}
+SETTINGS = {  # by the mark before their value; see plan.TAGS
+    "": "{} epochs", "lr": "learning rate {}", "t": "temperature {}", "b": "batch size {}",
+}  # fmt: skip
 NO_BATCHNORM = "_without_batchnorm"  # behind the key of a method in result files
 
 POSITIVE, NEGATIVE, NEUTRAL = "#0072B2", "#D55E00", "#E8E8E8"
@@ -51,7 +56,15 @@ def method_name(label):
     name = METHODS[plain].name if plain in METHODS else OTHERS.get(plain, plain)
     if key != plain:
         name = name.removeprefix("control: ") + ", no BatchNorm"
-    return f"{name} @{changed}" if changed else name
+    return ", ".join([name, *map(_in_words, changed.split("@"))]) if changed else name
+
+
+def _in_words(change):
+    """What stands behind a method's name in result files, say "lr0.003", as a reader says it."""
+    matched = re.fullmatch(r"([a-z]*)([\d.e-]+)", change)
+    if matched and matched[1] in SETTINGS:
+        return SETTINGS[matched[1]].format(matched[2])
+    return {"fresh=False": "same images"}.get(change, change.replace("=", " "))
 
 
 def method_look(label):

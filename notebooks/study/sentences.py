@@ -358,11 +358,11 @@ def temperatures(numbers, dataset):
     return "; ".join(f"{value:g} for {listed(own[value])}" for value in sorted(own))
 
 
-def doubled(numbers, dataset=MNIST, epochs=None):
-    """What twice this number of epochs (None: the usual one) changes, at each level and paired over
-    seeds: a clause, methods that move by more than two points last."""
+def doubled(numbers, dataset=MNIST, share=1):
+    """What twice the usual number of epochs, or a share of it, changes, at each level and paired
+    over seeds: a clause, methods that move by more than two points last."""
     points = tables.budget_points(numbers, dataset)
-    usual = epochs or plan.usual_settings(numbers.profile, dataset).epochs
+    usual = round(share * plan.usual_settings(numbers.profile, dataset).epochs)
     still, moved, seeds_of = [], [], set()
     for method in figures.ordered(points.method):
         own = points[points.method == method]
