@@ -9,10 +9,10 @@ def best_device():
 
 
 def device_name(device):
-    """ "cpu (2 threads)", or the name of the GPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu ({torch.get_num_threads()} threads)"
+    """ "cpu (2 threads) in float32", or the name of the GPU and precision(device)."""
+    gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if gpu else f"cpu ({torch.get_num_threads()} threads)"
+    return f"{name} in {str(precision(device)).removeprefix('torch.')}"
 
 
 def precision(device):

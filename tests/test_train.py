@@ -483,8 +483,11 @@ def test_float32_is_left_alone(monkeypatch):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
-def test_a_device_is_named_with_its_threads():
-    assert devices.device_name(CPU) == f"cpu ({torch.get_num_threads()} threads)"
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_device_is_named_with_its_threads_and_precision(monkeypatch, kind):
+    monkeypatch.setattr(devices, "precision", lambda device: kind)
+    name = str(kind).removeprefix("torch.")
+    assert devices.device_name(CPU) == f"cpu ({torch.get_num_threads()} threads) in {name}"
     assert devices.best_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -689,7 +689,7 @@ def test_rows_say_what_they_are_of(world):
             "method": "g_hmlc",
             "seed": 4,
             "seconds": round(seconds, 1),
-            "device": f"cpu ({torch.get_num_threads()} threads)",
+            "device": devices.device_name(torch.device("cpu")),
             "data_source": "a test",
             "torch": torch.__version__,
             "commit": files.commit(),
