@@ -381,7 +381,7 @@ def test_the_lines_of_the_report_predict_new_files(dataset, tmp_path, monkeypatc
     monkeypatch.setattr(torch.optim.AdamW, "step", None)  # nothing is trained again
     exec(lines.replace("your new pictures", str(tmp_path / "new")), {})
     made = pd.read_csv(tmp_path / "out.csv", dtype=dict.fromkeys(train.level_names, str))
-    expected = predictions.predict(run, [tmp_path / "new" / "a.png"], 24)
+    expected = predictions.predict(run, [tmp_path / "new" / "a.png"])
     pd.testing.assert_frame_equal(made, expected, check_dtype=False, rtol=1e-5)
 
 

@@ -1,5 +1,7 @@
 """Predictions for new files, and levels induced for flat labels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,7 @@ def files_of(data, folder):
 
 
 def test_predictions_are_coherent_paths_with_their_probabilities(run, tmp_path):
-    table = predictions.predict(run, files_of(run.dataset, tmp_path), 24)
+    table = predictions.predict(run, files_of(run.dataset, tmp_path))
     assert list(table.file) == [str(tmp_path / f"{number}.png") for number in range(12)]
     assert (table["central"] == table["pair"].str.split("+").str[0]).all()
     assert (table["central probability"] >= table["pair probability"]).all()
@@ -41,10 +43,32 @@ def test_predictions_are_coherent_paths_with_their_probabilities(run, tmp_path):
 
 def test_what_cannot_be_predicted_is_named(run, tmp_path):
     with pytest.raises(ValueError, match="at least one path"):
-        predictions.predict(run, [], 24)
+        predictions.predict(run, [])
     (tmp_path / "no.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="no.png"):
-        predictions.predict(run, [tmp_path / "no.png"], 24)
+        predictions.predict(run, [tmp_path / "no.png"])
+    with pytest.raises(ValueError, match="give a folder or a file"):
+        predictions.pictures_in("")
+
+
+def test_new_files_are_brought_to_the_size_of_training_and_bad_ones_left_out(run, tmp_path):
+    Image.fromarray(run.dataset.images[0, ..., 0]).resize((72, 72), 0).save(tmp_path / "large.png")
+    (tmp_path / "cut.jpg").write_bytes(b"no picture")
+    (tmp_path / "folder.png").mkdir()
+    paths = predictions.pictures_in(tmp_path)
+    assert [path.name for path in paths] == ["cut.jpg", "large.png"]
+    with pytest.warns(UserWarning, match="1 of 2 files are not predicted: .*cut.jpg"):
+        table = predictions.predict(run, iter(paths))
+    small = files_of(run.dataset, tmp_path)[0]
+    alone = predictions.predict(run, small)
+    assert alone.equals(predictions.predict(run, str(small)))
+    assert alone["pair"].tolist() == table["pair"].tolist()  # resampled, so not to the bit
+
+
+def test_a_run_on_pictures_that_are_not_square_predicts_no_files(run, tmp_path):
+    wide = dataclasses.replace(run.dataset, images=run.dataset.images[:, :12])
+    with pytest.raises(ValueError, match="pictures of 12 x 24 pixels"):
+        predictions.predict(dataclasses.replace(run, dataset=wide), files_of(run.dataset, tmp_path))
 
 
 def planted(order):

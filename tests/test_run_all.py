@@ -173,11 +173,17 @@ def bare(tmp_path):
 
 
 WRONG = [
-    (["--jobs", "0"], "0 is not at least 1"),
-    (["--jobs", "two"], "invalid"),
+    (["--jobs", "0"], "'0' is no whole number of at least 1"),
+    (["--jobs", "two"], "'two' is no whole number of at least 1"),
+    (["--jobs", "1.5"], "'1.5' is no whole number"),
     (["--profile", "huge"], "invalid choice"),
-    (["--only", "99"], "unknown: 99"),
-    (["--with", "cifar"], "unknown: cifar"),
+    (["--only", "99"], "--only: 99; choose from 01, 02"),
+    (["--only", ""], "--only: no name at all"),
+    (["--with", "cifar"], "--with: cifar; choose from baselines"),
+    (["--with", "all,cifar"], "--with: cifar;"),
+    (["--with", ","], "--with: no name at all"),
+    (["--fresh", "--only", "6"], "--fresh deletes trained runs"),
+    (["--check", "--profile", "paper"], "no reference of profile paper"),
     (["--frsh"], "unrecognized"),
 ]
 
@@ -212,6 +218,19 @@ def test_options_mean_what_they_say():
     usual = options.parse([])
     assert (usual.profile, usual.only, usual.extras, usual.jobs) == (None, [], [], None)
     assert options.parse(["--with", "all"]).extras == list(options.EXTRAS)
+    again = options.parse(
+        ["--with", "order", "--with", "seeds, cifar100", "--only", "3", "--only", "5"]
+    )
+    assert (again.only, again.extras) == (["03", "05"], ["order", "seeds", "cifar100"])
+    assert options.parse([]).extras == []  # nothing is kept of the call before
+    assert options.parse(["--fresh", "--only", "3, 4"]).only == ["03", "04"]
+
+
+def test_a_data_folder_that_is_not_there_is_named_before_anything_is_installed(bare, tmp_path):
+    copy_project(tmp_path / "project")
+    ended = run_all(tmp_path / "project", PATH=bare, HMLC_DATA=str(tmp_path / "nowhere"))
+    assert ended.returncode == 1 and f"$HMLC_DATA is {tmp_path / 'nowhere'}" in ended.err
+    assert not (tmp_path / "project" / ".venv").exists()
 
 
 # ------------------------------------------------------------ what is run

@@ -26,7 +26,9 @@ EXTRAS = {
     "variants": "trials on validation",
     "ours": "our own methods",
 }
+_SEVERAL = {"action": "append", "default": []}  # may be given again
 NOTEBOOKS = sorted(Path(__file__).parents[1].glob("[0-9][0-9]_*.ipynb"))
+REFERENCES = Path(__file__).parents[2] / "data" / "reference"
 HELP_WAS_GIVEN = 100
 ABOUT = """Regenerate every table and figure. Finished training runs are kept in data/runs and not
 run again; an interrupted one goes on from its last epoch."""
@@ -48,8 +50,8 @@ def parser():
         help="smoke: a minute, checks that it runs; cpu: ten to forty minutes on a laptop; gpu: "
         "hours on one GPU; paper: days to months (default: gpu if CUDA is there, else cpu)",
     )
-    add("--only", metavar="03,05", default="", help="run only the notebooks with these numbers")
-    add("--with", dest="extras", metavar="NAME,...", default="", help=f"add runs: {_named()}; all")
+    add("--only", metavar="03,05", **_SEVERAL, help="run only the notebooks with these numbers")
+    add("--with", dest="extras", metavar="NAME,...", **_SEVERAL, help=f"add runs: {_named()}; all")
     add("--jobs", metavar="N", type=_at_least_one, help="train N runs at a time (default: as many "
         "as there are cores, one thread each; on GPUs one each)")  # fmt: skip
     add("--fresh", action="store_true", help="first delete the runs and results of this job")
@@ -66,10 +68,19 @@ def _named():
 
 
 def _at_least_one(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def _names(made, option, given, known):
+    """The names in all values of an option, each a list with commas; stops for one not known."""
+    words = [word.strip() for text in given for word in text.split(",") if word.strip()]
+    unknown = [word for word in words if word not in known]
+    if unknown or (given and not words):
+        wrong = ", ".join(unknown) or "no name at all"
+        made.error(f"{option}: {wrong}; choose from {', '.join(known)}")
+    return list(dict.fromkeys(words))
 
 
 def parse(words=None):
@@ -78,17 +89,15 @@ def parse(words=None):
     """
     made = parser()
     chosen = made.parse_args(words)
-    chosen.only = [word.zfill(2) for word in chosen.only.split(",") if word]
-    chosen.extras = [word for word in chosen.extras.split(",") if word]
+    known = [*numbers(), *(number.lstrip("0") for number in numbers())]
+    chosen.only = [word.zfill(2) for word in _names(made, "--only", chosen.only, known)]
+    chosen.extras = _names(made, "--with", chosen.extras, [*EXTRAS, "all"])
     if "all" in chosen.extras:
         chosen.extras = list(EXTRAS)
-    unknown = [word for word in chosen.only if word not in numbers()]
-    unknown += [word for word in chosen.extras if word not in EXTRAS]
-    if unknown:
-        made.error(
-            f"unknown: {', '.join(unknown)}; notebooks are {', '.join(numbers())}, "
-            f"extras are {', '.join(EXTRAS)}"
-        )
+    if chosen.fresh and chosen.only and "03" not in chosen.only:
+        made.error("--fresh deletes trained runs, and without notebook 03 --only trains none anew")
+    if chosen.check and chosen.profile and not (REFERENCES / f"{chosen.profile}.csv").exists():
+        made.error(f"--check: there is no reference of profile {chosen.profile} to compare with")
     if chosen.publish and (chosen.only or chosen.profile in LARGE):
         made.error("--publish is for a whole run with profile cpu or smoke, without --only")
     return chosen
@@ -107,12 +116,20 @@ def require_writable(root):
             )
 
 
+def require_data_folder():
+    """Stop with a message if $HMLC_DATA is set, and no folder."""
+    place = os.environ.get("HMLC_DATA")
+    if place and not Path(os.path.expanduser(place)).is_dir():
+        sys.exit(f"run_all.sh: $HMLC_DATA is {place}, which is no folder: correct it, or unset it")
+
+
 def main():
-    """Answer --help, wrong options and a read-only folder at once."""
+    """Answer --help, wrong options, a read-only folder and one that is not there at once."""
     try:
         parse()
     except SystemExit as stopped:
         sys.exit(HELP_WAS_GIVEN if stopped.code == 0 else stopped.code)
+    require_data_folder()
     require_writable(Path(os.environ.get("HMLC_ROOT") or Path(__file__).parents[2]).expanduser())
 
 

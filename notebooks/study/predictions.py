@@ -1,17 +1,19 @@
 """Classes of new pictures at each level, by a trained run."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from hmlc_core import HierarchicalDataset, metrics, runs
+from hmlc_core.checks import require
 from hmlc_core.data import folders, kinds
 from hmlc_core.data.images import read_image
 from study.evaluation import coherent, known_paths
 
 
-def predict(run, paths, size):
+def predict(run, paths):
     """The class of each picture at each level, with its probability, such that the classes of a
     picture are a path of the hierarchy.
 
@@ -19,17 +21,17 @@ def predict(run, paths, size):
     coherent and decoded from the top (metrics.top_down).
 
     Args:
-        run: runs.Run, trained on pictures of this size.
-        paths: image files.
-        size: side in pixels to which pictures are brought, as for training.
+        run: runs.Run, trained on pictures; new ones are brought to their size.
+        paths: image files, or one; those that cannot be read are warned of and left out.
 
     Returns:
         Data frame: file; for each level its class, by name, and "<level> probability".
 
     Raises:
-        ValueError: no path, a picture that cannot be read, or no training sample with all labels.
+        ValueError: no picture that can be read, or no training sample with all labels.
     """
-    logits = runs.level_logits(run, _as_dataset(run.dataset, paths, size))
+    paths, images = _readable(paths, _side(run.dataset))
+    logits = runs.level_logits(run, _as_dataset(run.dataset, images))
     known = known_paths(run.data("train"))
     scores = coherent([x.softmax(1) for x in logits], known)
     chosen = metrics.top_down(scores, known)
@@ -47,22 +49,50 @@ def pictures_in(place):
     Raises:
         ValueError: no such place, or no picture in it.
     """
+    require(str(place), "no place of new pictures: give a folder or a file")
     place = Path(place).expanduser()
     if not place.exists():
         raise ValueError(f"there is no file or folder {place}")
     found = sorted(place.rglob("*")) if place.is_dir() else [place]
     hidden = [any(map(folders.left_behind, p.relative_to(place).parts)) for p in found]
-    found = [p for p, hide in zip(found, hidden) if not hide and kinds.kind(p) == "picture"]
+    found = [p for p, hide in zip(found, hidden) if not hide and p.is_file()]
+    found = [p for p in found if kinds.kind(p) == "picture"]
     if not found:
         raise ValueError(f"{place} has no picture that can be read here: save some as JPEG or PNG")
     return found
 
 
-def _as_dataset(like, paths, size):
+def _side(dataset):
+    """The side in pixels of a data set's square pictures."""
+    height, width = dataset.images.shape[1:3]
+    require(
+        height == width,
+        f"the run was trained on pictures of {height} x {width} pixels: new files can only be "
+        "brought to a square, so give a HierarchicalDataset of them to runs.level_logits",
+    )
+    return height
+
+
+def _readable(paths, size):
+    """Those of image files that can be read, and their pictures uint8 [N, size, size, 3]."""
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    require(paths, "no picture to predict: give at least one path")
+    read, images, faults = [], [], []
+    for path in paths:
+        try:
+            images.append(read_image(path, size))
+            read.append(path)
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        about = f"{len(faults)} of {len(paths)} files are not predicted: {'; '.join(faults[:3])}"
+        require(read, about)
+        warnings.warn(about, stacklevel=3)
+    return read, np.stack(images)
+
+
+def _as_dataset(like, images):
     """Pictures without labels, in the colours of a data set."""
-    if not paths:
-        raise ValueError("no picture to predict: give at least one path")
-    images = np.stack([read_image(path, size) for path in paths])
     if like.images.shape[3] == 1:
         images = images.mean(3, keepdims=True).round().astype(np.uint8)
     unknown = np.full((len(images), len(like.level_names)), -1)

@@ -235,7 +235,7 @@ train = HierarchicalDataset.load({str(stored)!r})
 settings = Settings({", ".join(changed)})
 run = pretrain(train, {run.method!r}, settings, {run.seed})     # loaded, if it was trained here
 new_files = predictions.pictures_in("your new pictures")
-table = predictions.predict(run, new_files, {run.dataset.images.shape[1]})
+table = predictions.predict(run, new_files)
 table.to_csv({predicted!r}, index=False)
 """
 
