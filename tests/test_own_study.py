@@ -88,6 +88,10 @@ def test_settings_of_the_pretrained_way_are_those_of_photographs():
         assert getattr(made, field) == getattr(known, field), field
     assert made.batch_size == 64 and made.learning_rate < known.learning_rate
     assert own_data.own_settings(5000, 224, pretrained=NAME).batch_size == 256
+    with pytest.raises(ValueError, match="Settings has no 'epoch': did you mean epochs?"):
+        own_data.own_settings(240, 224, epoch=3)
+    with pytest.raises(ValueError, match="there is no image to train on"):
+        own_data.own_settings(0, 224)
     changed = own_data.own_settings(240, 224, pretrained=NAME, augmentation="keep_whole")
     assert changed.augmentation == "keep_whole"
 
@@ -173,6 +177,13 @@ def test_a_run_whose_loss_explodes_is_named_and_the_others_go_on(dataset, monkey
         own_data.train_all(dataset, dataset, ["shared"], settings, [0])
     with pytest.raises(ValueError, match="methods is empty"):
         own_data.train_all(dataset, dataset, [], settings, [0])
+    for methods, seeds, message in (
+        ("split", [0], r"methods must be a list such as \['split'\], not 'split'"),
+        (["split"], 3, r"seeds must be a list such as \[0, 1\], not 3"),
+        (["shared", "splt"], [0], "unknown method 'splt'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            own_data.train_all(dataset, dataset, methods, settings, seeds)
 
 
 # ---------------------------------------------------------------- in words

@@ -5,7 +5,8 @@ import os
 import socket
 import urllib.request
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
+from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,11 @@ import torch
 from tqdm import TqdmWarning
 
 from hmlc_core import METHODS, files, pretrain
+from hmlc_core.checks import require
 from hmlc_core.data import pretrained
+from hmlc_core.methods import get as get_method
 from hmlc_core.runs import level_logits
-from hmlc_core.settings import PRESETS
+from hmlc_core.settings import PRESETS, Settings
 from study import evaluation, figures, induced, results, work
 from study.options import LARGE
 from study.plan import RAW, UNTOUCHED, Plan
@@ -93,10 +96,15 @@ def own_settings(samples, side, profile="cpu", pretrained="", **changes):
         changes: any field of Settings; None leaves it as it is.
 
     Raises:
-        ValueError: for an unknown profile.
+        ValueError: for an unknown profile or field, or no image.
     """
     if profile not in PRESETS:
         raise ValueError(f"unknown profile {profile!r}: choose from {', '.join(PRESETS)}")
+    require(samples > 0, "there is no image to train on: look at what was left out, and why")
+    known = [field.name for field in fields(Settings)]
+    for name in changes:
+        close = get_close_matches(name, known) or known
+        require(name in known, f"Settings has no {name!r}: did you mean {', '.join(close)}?")
     base = PRESETS["cpu"]["grocery"] if pretrained else PRESETS[profile]["modelnet"]
     parts, seen = (2, 600_000) if pretrained else (4, 60_000)
     batch_size = 2 ** int(math.log2(max(samples // parts, 1)))  # so many batches an epoch, or more
@@ -161,10 +169,15 @@ def train_all(train, test, methods, settings, seeds=None):
         {(method, seed): Run}; rows of results; {(method, seed): why it failed}.
 
     Raises:
-        ValueError: no method, or no run came to its end.
+        ValueError: no method, an unknown one, or no run came to its end.
     """
+    for name, given, example in (("methods", methods, ["split"]), ("seeds", seeds, [0, 1])):
+        is_list = given is None or (hasattr(given, "__iter__") and not isinstance(given, str))
+        require(is_list, f"{name} must be a list such as {example}, not {given!r}")
     if not methods:
         raise ValueError("methods is empty: name at least one key of hmlc_core.METHODS")
+    for method in methods:
+        get_method(method)  # before any is trained
     runs, rows, broken = {}, [], {}
     for seed in seeds_to_train(seeds, runs):
         for method in methods:
