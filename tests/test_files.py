@@ -221,7 +221,17 @@ def test_data_folders_are_searched_in_order(monkeypatch, tmp_path):
     assert data.data_folders() == [tmp_path, files.DATA]
     monkeypatch.setenv("HMLC_DATA", "~/pictures")
     monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pictures").mkdir()
     assert data.data_folders()[0] == tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("place", ["nowhere", "file", "~no_such_user/data"])
+def test_a_data_folder_that_is_none_is_named(monkeypatch, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    place = place if place.startswith("~") else str(tmp_path / place)
+    monkeypatch.setenv("HMLC_DATA", place)
+    with pytest.raises(ValueError, match=f"HMLC_DATA is {place}, which is no folder"):
+        data.data_folders()
 
 
 ELSEWHERE = """

@@ -10,6 +10,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from hmlc_core import files
+from hmlc_core.checks import require
 
 
 def bar(*given, **more):
@@ -44,9 +45,17 @@ def needs(extra):
 
 
 def data_folders():
-    """Folders searched for data sets, in order: $HMLC_DATA (if set), then data/."""
+    """Folders searched for data sets, in order: $HMLC_DATA (if set), then data/.
+
+    Raises:
+        ValueError: if $HMLC_DATA is no folder.
+    """
     user = os.environ.get("HMLC_DATA")
-    return ([Path(user).expanduser()] if user else []) + [files.DATA]
+    if not user:
+        return [files.DATA]
+    folder = Path(os.path.expanduser(user))
+    require(folder.is_dir(), f"$HMLC_DATA is {user}, which is no folder: correct it, or unset it")
+    return [folder, files.DATA]
 
 
 def stamp(paths):
