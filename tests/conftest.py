@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "notebooks")]
 
 from hmlc_core import build_hierarchical_mnist, files
+from hmlc_core.data import timm_nets
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +47,10 @@ def batch():
         torch.randn(12, 6, generator=generator, dtype=torch.float64),
         torch.stack([coarse, coarse + 3 * (torch.arange(12) // 6)], 1),
     )
+
+
+@pytest.fixture
+def timm():
+    timm_nets._build.cache_clear()
+    yield pytest.importorskip("timm", reason="timm is an optional extra")
+    timm_nets._build.cache_clear()

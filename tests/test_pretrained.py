@@ -2,7 +2,6 @@
 pictures."""
 
 import json
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -340,68 +339,6 @@ def test_maps_instead_of_pooled_features_are_an_error(net):
     net.forward = lambda x: x
     with pytest.raises(ValueError, match="not pooled features"):
         clean(pictures())
-
-
-def test_without_timm_the_error_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    pretrained._build.cache_clear()
-    with pytest.raises(ImportError, match=r"timm.*pretrained"):
-        clean(pictures(), replace(TINY, pretrained="tf_efficientnet_lite0"))
-
-
-@pytest.fixture
-def timm():
-    pretrained._build.cache_clear()
-    yield pytest.importorskip("timm", reason="timm is an optional extra")
-    pretrained._build.cache_clear()
-
-
-def test_an_unknown_model_is_named_with_close_ones(timm):
-    with pytest.raises(ValueError, match="'tf_efficientnet_lit0'.*tf_efficientnet_lite0"):
-        pretrained.build("tf_efficientnet_lit0")
-
-
-def test_without_weights_there_is_an_error_never_a_random_net(timm, monkeypatch):
-    def no_network(name, pretrained, **_):
-        assert pretrained
-        raise OSError("no route to host\nlong text")
-
-    monkeypatch.setattr(timm, "create_model", no_network)
-    with pytest.raises(FileNotFoundError, match=r"no route to host\).*resnet10t.safetensors"):
-        pretrained.build("resnet10t")
-
-
-def test_weights_are_read_from_the_users_folder_and_checked(timm, monkeypatch, tmp_path):
-    from safetensors.torch import save_file
-
-    name, path = "test_efficientnet", tmp_path / "weights" / "test_efficientnet.safetensors"
-    path.parent.mkdir()
-    monkeypatch.setenv("HMLC_DATA", str(tmp_path))
-    torch.manual_seed(5)
-    state = timm.create_model(name, pretrained=False).state_dict()
-    save_file(state, path)
-    before = torch.get_rng_state()
-    net, look = pretrained.build(name)
-    assert torch.equal(before, torch.get_rng_state())
-    assert torch.equal(net.conv_stem.weight, state["conv_stem.weight"])
-    assert not net.training and not any(p.requires_grad for p in net.parameters())
-    assert pretrained.build(name)[0] is net
-    images = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), np.uint8)
-    with torch.no_grad():
-        expected = net(pretrained._inputs(views.to_float(torch.from_numpy(images)), **look))
-    data = HierarchicalDataset(images, np.zeros((5, 1), int), ["class"], [["a"]])
-    found = clean(data, replace(TINY, pretrained=name))
-    torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
-
-    digest = pretrained._digest_of(net)
-    save_file(state | {"conv_stem.weight": state["conv_stem.weight"] + 1}, path)
-    assert pretrained._digest_of(pretrained.build(name)[0]) != digest
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="cut off or does not fit test_efficientnet"):
-        pretrained.build(name)
-    save_file({"conv_stem.weight": torch.zeros(3, 3)}, path)
-    with pytest.raises(ValueError, match=r"does not fit test_efficientnet \(.*(conv_stem|bn1)"):
-        pretrained.build(name)
 
 
 def test_grocery_takes_the_pretrained_way():

@@ -4,7 +4,6 @@ net itself as the encoder, its last stage trained on pictures."""
 import inspect
 import json
 from copy import deepcopy
-from difflib import get_close_matches
 from functools import lru_cache, partial
 from hashlib import blake2b
 from importlib.metadata import version
@@ -16,7 +15,8 @@ import torch.nn.functional as F
 
 from hmlc_core import devices, distributed, files, views
 from hmlc_core.checks import require
-from hmlc_core.data import bar, data_folders, needs, stamp
+from hmlc_core.data import bar, timm_nets
+from hmlc_core.data.timm_nets import build
 
 CHUNK = 16  # pictures in one pass of the net: on a CPU a third faster than with 64
 SAVE_EVERY = 256  # pictures in one file of an unfinished pass
@@ -91,7 +91,7 @@ class StoredViews:
     def depends_on(dataset, settings, device):
         """What a run depends on beside its data set and settings: the stored features."""
         stored = {"features": folder_of(dataset, settings, device).name}
-        code = {"code of pretrained": files.code_hash(__file__)}
+        code = {"code of pretrained": files.code_hash(__file__, timm_nets)}
         return depends_on(settings, device) | stored | code
 
 
@@ -271,53 +271,6 @@ def _inputs(x, size, mean, std):
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def build(name):
-    """A frozen timm model that gives pooled features, and the size, mean and std of its input.
-
-    The weights are those of weights/<name>.safetensors in a data folder, else timm's download.
-
-    Raises:
-        ImportError, ValueError, FileNotFoundError: see `features`.
-    """
-    places = [folder / "weights" / f"{name}.safetensors" for folder in data_folders()]
-    file = next((place for place in places if place.exists()), None)
-    with torch.random.fork_rng():  # timm draws weights before it reads them
-        return _build(name, file, file and stamp([file]))
-
-
-@lru_cache(1)
-def _build(name, file, stamp):
-    with needs("pretrained"):
-        import timm
-    if not timm.is_model(name):
-        close = ", ".join(get_close_matches(name, timm.list_models(), 5, 0.3))
-        raise ValueError(f"timm has no model {name!r}; names close to it: {close or 'none'}")
-    overlay = {"file": str(file)} if file else None
-    try:
-        net = timm.create_model(
-            name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0
-        )
-    except Exception as error:  # safetensors, torch, the network: each has its own
-        raise _no_weights(name, file, error) from error
-    given = timm.data.resolve_model_data_config(net)
-    look = {"size": torch.Size(given["input_size"][1:]), "mean": given["mean"], "std": given["std"]}
-    net.requires_grad_(False)
-    return net.eval().to(memory_format=torch.channels_last), look
-
-
-def _no_weights(name, file, error):
-    lines = str(error).splitlines() or [type(error).__name__]
-    reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1]).replace("\t", "")[:200]
-    if file:
-        return ValueError(
-            f"{file} is cut off or does not fit {name} ({reason}): get the file anew or remove it"
-        )
-    return FileNotFoundError(
-        f"no weights of {name}: timm could not download them ({reason}). Run once with a network, "
-        f"or put {name}.safetensors into the folder weights of $HMLC_DATA or of {files.DATA}"
-    )
-
-
 @lru_cache(1)
 def _digest_of(net):
     """Of the values, so that a file and timm's download of the same weights have the same."""
@@ -337,7 +290,8 @@ class UnfrozenPictures(views.Pictures):
     @staticmethod
     def depends_on(dataset, settings, device):
         """What a run depends on beside its data set and settings: the weights it starts from."""
-        return depends_on(settings, device) | {"code of pretrained": files.code_hash(__file__)}
+        code = {"code of pretrained": files.code_hash(__file__, timm_nets)}
+        return depends_on(settings, device) | code
 
     @staticmethod
     def channels(dataset, settings, device):
