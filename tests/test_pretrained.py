@@ -2,6 +2,9 @@
 pictures."""
 
 import json
+import os
+import resource
+import signal
 from collections import Counter
 from dataclasses import replace
 
@@ -127,7 +130,7 @@ def test_pictures_may_lie_in_a_mapped_file(net, tmp_path):
     mapped = replace(data, images=np.load(tmp_path / "pictures.npy", mmap_mode="c"))
     source = pretrained.StoredViews(mapped, TINY, CPU)
     batch, other = torch.arange(20), pretrained.StoredViews(data, TINY, CPU)
-    assert net.seen == 3 * 48  # once
+    assert net.seen == 4 * 48  # once, and the clean ones
     found = source.views(batch, torch.Generator().manual_seed(3))
     assert torch.equal(found, other.views(batch, torch.Generator().manual_seed(3)))
 
@@ -224,10 +227,110 @@ def test_an_interrupted_pass_goes_on_and_gives_the_same_bits(use):
     net = use(Net())
     found = [x.tobytes() for x in pretrained.features(data, TINY, CPU, range(3))]
     assert found == expected
-    assert net.seen == 3 * 48 - 48 - 20  # one whole view and a chunk of 20 were there
+    assert net.seen == 3 * 48 - 48 - 20 + 1  # a view and a chunk of 20 were there; one for F
     assert not list(files.DATA.rglob("*-from-*"))
     about = json.loads(next(files.DATA.rglob("about.json")).read_text())
     assert about["pretrained"] == "tiny" and about["split"] == "train"
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda x: x[:7], r"holds float16 \[7, 12\], not float16 \[20, F\]"),
+        (lambda x: x[:, :5], "has 5 columns, not 12"),
+        (lambda x: x[:, 0], r"holds float16 \[20\]"),
+        (lambda x: x.astype(float), "holds float64"),
+        (lambda x: x * np.float16("nan"), "holds NaN"),
+        (None, "is unreadable"),
+    ],
+)
+def test_a_chunk_that_is_not_whole_is_named_and_computed_anew(use, change, said):
+    data = pictures()
+    use(Net(stop_after=45))
+    with pytest.raises(KeyboardInterrupt):
+        clean(data)
+    part = next(files.DATA.rglob("*-from-20-to-40.npy"))
+    np.save(part, change(np.load(part))) if change else part.write_bytes(b"\x93NUMPY")
+    net = use(Net())
+    with pytest.warns(UserWarning, match=rf"{part.name} {said}.*computed anew"):
+        found = clean(data)
+    assert net.seen == 1 + 20 + 8
+    next(files.DATA.rglob("view-0.npy")).unlink()
+    assert torch.equal(found, clean(data))
+
+
+def test_chunks_of_another_size_are_not_gone_on_with(use, monkeypatch):
+    data = pictures()
+    use(Net(stop_after=45))
+    with pytest.raises(KeyboardInterrupt):
+        clean(data)
+    monkeypatch.setattr(pretrained, "SAVE_EVERY", 10)
+    net = use(Net())
+    found = clean(data)
+    assert net.seen == 48 and len(found) == 48
+    assert not list(files.DATA.rglob("*-from-*"))
+
+
+def only_for_reading(path, mode, open_memmap=np.lib.format.open_memmap):
+    assert mode == "c"  # a mapped file that is written on a full disk ends the process
+    return open_memmap(path, mode=mode)
+
+
+def test_a_full_disk_while_chunks_are_joined_is_an_error_and_leaves_nothing_half(net, monkeypatch):
+    """A file with a limit on its size in the place of a full disk."""
+    monkeypatch.setattr(np.lib.format, "open_memmap", only_for_reading)
+    data, limits = pictures(n=300), resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot write .*view-0.npy: File too large. Free some"):
+            clean(data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    left = [path.name for path in files.DATA.rglob("*") if path.is_file()]
+    assert len(left) == 16 and all("-from-" in name or name == "about.json" for name in left)
+    seen = net.seen
+    assert len(clean(data)) == 300 and net.seen == seen + 1  # all chunks are there
+
+
+def test_what_killed_writes_left_is_removed_after_a_while(net):
+    data = pictures()
+    clean(data)
+    folder = pretrained.folder_of(data, TINY, CPU, 0)
+    old, young, other = (folder / name for name in (f".{'a' * 32}.npy", f".{'b' * 32}.npy", ".x"))
+    for path in (old, young, other):
+        path.touch()
+    os.utime(old, (0, 0))
+    clean(data)
+    assert not old.exists() and young.exists() and other.exists()
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda x: x[:7], r"holds float16 \[7, 12\], not float16 \[48, F\]"),
+        (lambda x: np.concatenate([x, x]), r"holds float16 \[96, 12\]"),
+        (lambda x: x[:, 0], r"holds float16 \[48\]"),
+        (lambda x: x.astype(np.float32), "holds float32"),
+        (lambda x: x * np.float16("inf"), "holds NaN or infinity"),
+        (lambda x: x[:, :5], r"differ in width: .*view-0.npy \(12 columns\) and .*\(5 columns\)"),
+    ],
+)
+def test_stored_features_that_do_not_fit_are_named(net, change, said):
+    data = pictures()
+    pretrained.StoredViews(data, TINY, CPU)
+    path = next(files.DATA.rglob("view-1.npy"))
+    np.save(path, change(np.load(path)))
+    with pytest.raises(ValueError, match=rf"{said}.*[dD]elete (it|them) and run again"):
+        pretrained.StoredViews(data, TINY, CPU)
+
+
+def test_no_pictures_are_an_error(net):
+    none = pictures(n=6, split="test").images[:0]
+    data = HierarchicalDataset(none, np.zeros((0, 1), int), ["top"], [["a"]], "test", "mine")
+    with pytest.raises(ValueError, match="the test split of mine has no picture"):
+        clean(data)
 
 
 def test_the_adapter_standardises_by_the_clean_features_of_the_training_set(net):
@@ -331,7 +434,9 @@ def test_bad_settings_and_data_are_errors(net, dataset):
 def test_features_that_float16_cannot_hold_are_an_error(use, value):
     net = use(Net())
     net.weight[0, 0] = value
-    with pytest.raises(ValueError, match="not finite or too large"):
+    with pytest.raises(
+        ValueError, match="tiny on .* train: .*not finite or too large.*weights anew"
+    ):
         clean(pictures())
 
 

@@ -3,6 +3,9 @@ net itself as the encoder, its last stage trained on pictures."""
 
 import inspect
 import json
+import time
+import warnings
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import lru_cache, partial
 from hashlib import blake2b
@@ -20,6 +23,8 @@ from hmlc_core.data.timm_nets import build
 
 CHUNK = 16  # pictures in one pass of the net: on a CPU a third faster than with 64
 SAVE_EVERY = 256  # pictures in one file of an unfinished pass
+BLOCK = 4096  # rows of stored features looked at in one go
+LEFT_BEHIND = 3600  # seconds after which nobody writes on at a hidden file
 
 
 class StoredViews:
@@ -36,7 +41,7 @@ class StoredViews:
     def __init__(self, dataset, settings, device):
         count = settings.stored_views
         require(count >= 2, f"stored_views must be 2 or more, to have two views, not {count}")
-        stored = features(dataset, settings, device, range(1, count + 1))
+        stored = features(dataset, settings, device, range(count + 1))[1:]  # as wide as the clean
         place = device if _fit(sum(x.nbytes for x in stored), device) else "cpu"
         self.stored = [torch.from_numpy(x).to(place) for x in stored]
         self.labels = torch.from_numpy(dataset.labels).to(device)
@@ -105,21 +110,54 @@ def features(dataset, settings, device, numbers):
     that augmented view of them. What is not stored yet is computed, with a bar.
 
     Raises:
-        ImportError: timm is not installed. ValueError: unknown model or unfit weights.
+        ImportError: timm is not installed.
+        ValueError: no pictures, unknown model, unfit weights, or stored features that do not fit.
         FileNotFoundError: no weights; says where to put them.
     """
+    name = f"the {dataset.split} split of {dataset.name}"
+    require(len(dataset), f"{name} has no picture, so it has no features: give it one or more")
     paths = {k: folder_of(dataset, settings, device, k) / f"view-{k}.npy" for k in numbers}
     missing = {k: path for k, path in paths.items() if not path.exists()}
     if missing:
         _compute(dataset, settings, device, missing)
-    return [_open(path) for path in paths.values()]
+    for folder in {path.parent for path in paths.values()}:
+        _sweep(folder)
+    return _all_fit([*paths.values()], len(dataset))
+
+
+def _sweep(folder):
+    """Remove what killed writes have left."""
+    for left in folder.glob(f".{'[0-9a-f]' * 32}.*"):  # as files.writing names them
+        with suppress(FileNotFoundError):  # another process sweeps, too
+            if time.time() - left.stat().st_mtime > LEFT_BEHIND:
+                left.unlink()
+
+
+def _all_fit(paths, rows):
+    """The stored features of these files, mapped, float16 [rows, F] each."""
+    stored, widths = [_open(path) for path in paths], {}
+    for path, array in zip(paths, stored):
+        fault = _fault(array, rows)
+        require(not fault, f"{path} {fault}: delete it and run again")
+        widths.setdefault(array.shape[1], path)
+    names = " and ".join(f"{path} ({width} columns)" for width, path in widths.items())
+    require(len(widths) == 1, f"these differ in width: {names}. Delete them and run again")
+    return stored
 
 
 def _open(path):
     try:
-        return np.load(path, mmap_mode="c")
+        return np.lib.format.open_memmap(path, mode="c")
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path} is unreadable ({error}): delete it and run again") from error
+
+
+def _fault(array, rows):
+    """What is wrong with stored features that should be float16 [rows, F], or ""."""
+    if array.dtype != np.float16 or array.ndim != 2 or len(array) != rows:
+        return f"holds {array.dtype} {list(array.shape)}, not float16 [{rows}, F]"
+    blocks = (array[start : start + BLOCK] for start in range(0, rows, BLOCK))
+    return "" if all(np.isfinite(block).all() for block in blocks) else "holds NaN or infinity"
 
 
 def folder_of(dataset, settings, device, number=1):
@@ -180,7 +218,6 @@ def _compute(dataset, settings, device, paths):
     Several processes share the chunks."""
     require(dataset.composer is None, "pretrained features need fixed pictures: set fresh=False")
     distributed.require_same(len(paths), "the stored features that they found")
-    starts = range(0, len(dataset), SAVE_EVERY)
     with bar(
         desc=f"{settings.pretrained} on {dataset.name} {dataset.split}, {len(paths)} views",
         total=len(paths) * len(dataset) // distributed.processes(),
@@ -188,7 +225,7 @@ def _compute(dataset, settings, device, paths):
         disable=distributed.rank() > 0,
     ) as shown:
         for number, path in paths.items():
-            parts = [path.with_name(f"{path.stem}-from-{start}.npy") for start in starts]
+            parts = _parts(path, len(dataset))
             _compute_parts(dataset, settings, device, number, parts, shown)
             distributed.barrier()
             if distributed.rank() == 0:
@@ -197,35 +234,77 @@ def _compute(dataset, settings, device, paths):
             distributed.barrier()
 
 
+def _parts(path, count):
+    """The file of each chunk of pictures of a view, with the chunk in its name."""
+    starts = range(0, count, SAVE_EVERY)
+    chunks = [(start, min(start + SAVE_EVERY, count)) for start in starts]
+    return [path.with_name(f"{path.stem}-from-{start}-to-{stop}.npy") for start, stop in chunks]
+
+
 def _compute_parts(dataset, settings, device, number, parts, shown):
-    """Write this process's chunks of a view that are not there."""
+    """Write this process's chunks of a view that are not there, or not as they should be."""
     net, look = build(settings.pretrained)
     net, draws = net.to(device), _draws(number, settings, len(dataset))
-    for i in range(distributed.rank(), len(parts), distributed.processes()):
+    own = range(distributed.rank(), len(parts), distributed.processes())
+    width = _width(net, look, device) if any(parts[i].exists() for i in own) else None
+    for i in own:
         chosen = slice(i * SAVE_EVERY, (i + 1) * SAVE_EVERY)
         images = dataset.images[chosen]
-        if parts[i].exists():
+        if parts[i].exists() and _is_whole(parts[i], len(images), width):
             shown.update(len(images))
         else:
             augment, _ = views.AUGMENTATIONS[settings.augmentation]
-            found = _features(net, look, images, augment, draws[:, chosen], device, shown)
+            with _named(settings.pretrained, dataset):
+                found = _features(net, look, images, augment, draws[:, chosen], device, shown)
             _write(parts[i], found)
 
 
+@contextmanager
+def _named(name, dataset):
+    """Inside, an error of what features hold says of which model and data set."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(
+            f"{name} on {dataset.name} {dataset.split}: {error}. Where the pictures are as they "
+            "should be, get its weights anew or choose another model"
+        ) from error
+
+
+def _is_whole(part, rows, width):
+    """Whether a chunk can be gone on with; says so if not."""
+    try:
+        array = np.lib.format.open_memmap(part, mode="c")
+        fault = _fault(array, rows)
+        if not fault and array.shape[1] != width:
+            fault = f"has {array.shape[1]} columns, not {width}"
+    except (ValueError, OSError, EOFError) as error:
+        fault = f"is unreadable ({error})"
+    if fault:
+        warnings.warn(f"{part} {fault}: it is computed anew", stacklevel=2)
+    return not fault
+
+
+def _width(net, look, device):
+    """F, of a net's features."""
+    return _pass(net, look, torch.zeros(1, 3, *look["size"], device=device), device).shape[1]
+
+
 def _join(parts, path, about):
-    """One file of all chunks, in memory one at a time, and about.json beside it."""
+    """One file of all chunks, in memory one at a time, and about.json beside it.
+
+    It is written, not mapped: on a full disk a mapped file would end the process."""
     with files.writing(path.with_name("about.json")) as beside:
         beside.write_text(json.dumps(about, indent=1))
     if not path.exists():  # another run may have been faster
-        shapes = [_open(part).shape for part in parts]
-        shape = sum(rows for rows, _ in shapes), shapes[0][1]
-        with files.writing(path) as beside:
-            whole, start = np.lib.format.open_memmap(beside, "w+", np.float16, shape), 0
-            for part, (rows, _) in zip(parts, shapes):
-                whole[start : start + rows] = _open(part)
-                start += rows
-            whole.flush()
-    for part in parts:
+        arrays = [_open(part) for part in parts]
+        shape = sum(map(len, arrays)), arrays[0].shape[1]
+        header = {"descr": arrays[0].dtype.str, "fortran_order": False, "shape": shape}
+        with files.writing(path) as beside, open(beside, "wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            for array in arrays:
+                stream.write(np.ascontiguousarray(array))
+    for part in path.parent.glob(f"{path.stem}-from-*.npy"):  # also those of other chunks
         part.unlink(missing_ok=True)
 
 
@@ -297,8 +376,7 @@ class UnfrozenPictures(views.Pictures):
     def channels(dataset, settings, device):
         """F, of the encoder's features [B, F]."""
         net, look = build(settings.pretrained)
-        one = torch.zeros(1, 3, *look["size"], device=device)
-        return _pass(net.to(device), look, one, device).shape[1]
+        return _width(net.to(device), look, device)
 
     @staticmethod
     def prepare(encoder, dataset, settings, device):
