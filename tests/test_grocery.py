@@ -122,9 +122,15 @@ def test_an_original_clone_is_called_by_its_commit(root, monkeypatch):
 def test_unreadable_and_missing_pictures_are_named_counted_and_left_out(root):
     (root / "train/Fruit/Apple/Golden/0_1.jpg").write_bytes(b"no picture")
     (root / "train/Fruit/Banana/2_0.jpg").unlink()
-    with pytest.warns(UserWarning, match=r"2 of 15 pictures left out(?s:.*)0_1(?s:.*)2_0"):
-        data = grocery.load(SETTINGS, "train")
+    match = r"2 of 15 pictures of train.txt are left out: .*0_1.*2_0"
+    with pytest.warns(UserWarning, match=match):
+        data = load_dataset("grocery", SETTINGS, "train")
     assert len(data) == 13
+    assert data.source.endswith("not the original files, 13 of 15 pictures of train.txt")
+    with pytest.warns(UserWarning, match=match):  # from the cache
+        assert "are left out" in load_dataset("grocery", SETTINGS, "train").notes[0]
+    with pytest.warns(UserWarning, match=match):  # a run needs the same source of both
+        assert load_dataset("grocery", SETTINGS, "test").source == data.source
     assert np.bincount(data.labels[:, 2]).tolist() == [2, 3, 2, 3, 3]
     greys = data.images.reshape(13, -1).mean(1)
     assert np.allclose(greys[:4], [5, 15, 20, 25], atol=1)
@@ -145,18 +151,111 @@ def test_a_kind_that_is_only_tested_is_named(root):
     lines = (root / "train.txt").read_text().splitlines(keepends=True)
     (root / "train.txt").write_text("".join(line for line in lines if "/Royal/" not in line))
     with pytest.warns(UserWarning, match="1 kinds have no training picture: Fruit/Apple/Royal"):
-        data = grocery.load(SETTINGS, "train")
+        data = load_dataset("grocery", SETTINGS, "train")
     assert len(data) == 12 and len(data.class_names[2]) == 5
+    assert data.source.endswith("original files, 1 kinds without a training picture")
+    with pytest.warns(UserWarning, match="no training picture"):  # from the cache
+        load_dataset("grocery", SETTINGS, "train")
+
+
+def test_a_kind_whose_training_pictures_are_all_unreadable_is_named(root):
+    shutil.rmtree(root / "train/Fruit/Banana")
+    with pytest.warns(UserWarning) as said:
+        grocery.load(SETTINGS, "test")
+    texts = [str(warning.message) for warning in said]
+    assert "3 of 15 pictures of train.txt are left out" in texts[0]
+    assert texts[1] == "1 kinds have no training picture: Fruit/Banana/Banana"
+
+
+def test_no_readable_picture_and_an_empty_list_are_errors(root):
+    shutil.rmtree(root / "train")
+    with pytest.raises(ValueError, match="none of the 15 pictures of .*train.txt .* unpack"):
+        grocery.load(SETTINGS, "train")
+    (root / "val.txt").write_text("\n")
+    with pytest.raises(ValueError, match="val.txt lists no picture: unpack"):
+        grocery.load(SETTINGS, "train")
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_no_file_is_left_out_by_name(root, kind):
+    path = root / "train/Fruit/Banana/2_0.jpg"
+    path.unlink()
+    path.mkdir() if kind == "folder" else path.symlink_to("nowhere")
+    with pytest.warns(UserWarning, match="1 of 15 pictures .* are left out: .*2_0.jpg"):
+        assert len(grocery.load(SETTINGS, "train")) == 14
+
+
+def test_a_picture_without_permission_is_left_out_by_name(root, monkeypatch):
+    def read_bytes(path, read=Path.read_bytes):  # the permissions of a file do not bind root
+        if path.name == "2_0.jpg" and "train" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    (root / "train/Fruit/Banana/2_0.jpg").write_bytes(b"")
+    with pytest.warns(UserWarning, match="1 of 15 pictures .* are left out: .*2_0.jpg"):
+        assert len(grocery.load(SETTINGS, "train")) == 14
+
+
+def test_a_line_that_is_there_twice_counts_once_and_blank_ones_not(root):
+    text = (root / "train.txt").read_text().replace("\n", "\r\n  \r\n\r\n")
+    (root / "train.txt").write_bytes((text + text.split("\r\n")[0]).encode("utf-8-sig"))
+    data = grocery.load(SETTINGS, "train")
+    assert len(data) == 15 and data.notes == []
+
+
+def test_a_picture_of_two_kinds_is_an_error(root):
+    with open(root / "train.txt", "a") as stream:
+        stream.write("train/Fruit/Banana/2_0.jpg, 0, 0\n")
+    with pytest.raises(ValueError, match=r"line 16: .*2_0.jpg is also of kind Banana: remove"):
+        grocery.load(SETTINGS, "train")
 
 
 @pytest.mark.parametrize(
     "line", ["train/Fruit/Banana/2_0.jpg, 2", "train/Fruit/Banana/2_0.jpg, 2, 0", "x.jpg, 2, 1",
-             "train/Fruit/Banana/2_0.jpg, nine, 1", "train/Fruit/Banana/2_0.jpg, 99, 1"],
+             "train/Fruit/Banana/2_0.jpg, nine, 1", "train/Fruit/Banana/2_0.jpg, 99, 1",
+             "train/Fruit/Banana/2_0.jpg; 2; 1", "/etc/x/y.jpg, 2, 1", "../x/y.jpg, 2, 1"],
 )  # fmt: skip
 def test_a_line_that_does_not_fit_is_named(root, line):
     with open(root / "train.txt", "a") as stream:
         stream.write(line + "\n")
     with pytest.raises(ValueError, match="train.txt, line 16"):
+        grocery.load(SETTINGS, "train")
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (CLASSES.replace("Royal,1", ",1"), "line 3: .*a name is blank"),
+        (CLASSES.replace("Royal,1", "Royal,one"), "line 3: .*'one'"),
+        (CLASSES.replace("Royal,1", "Golden,1"), "line 3: .*Golden has the id 0, too"),
+        (CLASSES.replace("Royal,1", "Royal,0"), "line 3: .*Golden has the id 0, too"),
+        (CLASSES.replace(",", ";"), "line 2: .*is no kind, kind id, item, item id"),
+        ("a,b\nx,1\n", "line 2: .*is no kind, kind id, item, item id"),
+        ("x\n", "train.txt, line 1: .*classes.csv has no kind 0"),
+    ],
+)
+def test_classes_that_cannot_be_are_named_with_their_line(root, text, said):
+    (root / "classes.csv").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        grocery.load(SETTINGS, "train")
+
+
+@pytest.mark.parametrize("name", ["train.txt", "classes.csv"])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda raw: raw.decode().encode("utf-16"), "line 1: not in UTF-8 .*Save it as UTF-8"),
+        (lambda raw: raw.decode().encode("utf-16-le"), "line 1: holds NUL"),
+        (lambda raw: raw + b"G\xf6lden", "line (7|16): not in UTF-8"),
+        (None, "cannot be read .Is a directory.: make it a readable file"),
+    ],
+)
+def test_a_list_that_is_no_text_is_named(root, name, change, said):
+    raw = (root / name).read_bytes()
+    (root / name).unlink()
+    (root / name).write_bytes(change(raw)) if change else (root / name).mkdir()
+    with pytest.raises(ValueError, match=f"{name}(,)? {said}"):
         grocery.load(SETTINGS, "train")
 
 
@@ -201,6 +300,44 @@ def test_a_download_with_other_pictures_is_refused(archive, monkeypatch):
     assert [p.name for p in files.DATA.iterdir() if "Grocery" in p.name] == [
         "GroceryStoreDataset.zip"
     ]
+
+
+def test_a_half_unpacked_archive_is_named_or_gone_on_with(archive):
+    half, unpacked = files.DATA / grocery.NAME, files.DATA / f"{grocery.NAME}-{grocery.COMMIT}"
+    half.mkdir()
+    with pytest.raises(FileNotFoundError, match=f"{half} has no folder dataset.*: delete it"):
+        load_dataset("grocery", SETTINGS, "test")
+    half.rmdir()
+    beside = files.DATA / f".{unpacked.name}.unpacking"
+    (beside / unpacked.name).mkdir(parents=True)
+    (beside / unpacked.name / "left").touch()
+    downloads.unpack(files.DATA / "GroceryStoreDataset.zip", unpacked)  # then it was killed
+    assert len(load_dataset("grocery", SETTINGS, "test")) == 10
+    assert archive == [] and not unpacked.exists() and not (half / "left").exists()
+
+
+def test_something_else_where_the_archive_is_unpacked_is_named(archive):
+    unpacked = files.DATA / f"{grocery.NAME}-{grocery.COMMIT}"
+    unpacked.mkdir()
+    with pytest.raises(ValueError, match=f"{unpacked} does not hold .* fc80ba9: delete it"):
+        load_dataset("grocery", SETTINGS, "test")
+    with pytest.raises(FileExistsError, match=f"{unpacked} is in the way of .*: delete it"):
+        downloads.unpack(files.DATA / "GroceryStoreDataset.zip", unpacked)
+
+
+@pytest.mark.parametrize("kind", ["folder", "of master"])
+def test_another_archive_is_named_with_the_commit_that_is_needed(archive, kind):
+    path = files.DATA / "GroceryStoreDataset.zip"
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    else:
+        with zipfile.ZipFile(path, "w") as stored:
+            stored.writestr("GroceryStoreDataset-master/dataset/train.txt", "")
+    said = {"folder": "is a folder, no zip file", "of master": "holds GroceryStoreDataset-master,"}
+    match = f"{path} {said[kind]}.*delete it .*Needed is commit fc80ba9: https.*{grocery.COMMIT}"
+    with pytest.raises(ValueError, match=match):
+        load_dataset("grocery", SETTINGS, "test")
 
 
 def test_the_real_lists_hold_what_the_paper_says(monkeypatch):

@@ -1,5 +1,6 @@
 """Files from the internet: over https, checked by sha256, continued where a download broke off."""
 
+import os
 import shutil
 import zipfile
 import zlib
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from hmlc_core import files
 from hmlc_core.data import bar, needs
+from hmlc_core.data.notes import some
 
 UNPACKED_LIMIT = 40 * 2**30
 
@@ -71,17 +73,24 @@ def unpack(archive, folder):
 
     Raises:
         OSError: too little disk.
+        FileExistsError: something is at `folder`.
         ValueError: no zip, damaged, encrypted, or larger than the limit when unpacked.
     """
     archive, folder = Path(archive), Path(folder)
     beside = folder.with_name(f".{folder.name}.unpacking")
+    if os.path.lexists(folder):
+        raise FileExistsError(f"{folder} is in the way of {archive}: delete it and run again")
+    if archive.is_dir():
+        raise ValueError(f"{archive} is a folder, no zip file: delete it and run again")
+    shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
     try:
         with zipfile.ZipFile(archive) as stored:
             _require_room(archive, sum(member.file_size for member in stored.infolist()))
             stored.extractall(beside)  # zipfile keeps members inside
         if not (beside / folder.name).is_dir():
+            names = some(sorted(path.name for path in beside.iterdir())) or "nothing"
             raise ValueError(
-                f"{archive} does not hold a folder {folder.name}: delete it and run again"
+                f"{archive} holds {names}, no folder {folder.name}: delete it and run again"
             )
         (beside / folder.name).rename(folder)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:

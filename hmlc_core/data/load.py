@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -186,11 +187,14 @@ def _load(name, settings, split):
     """A data set of DATASETS, kept in data/cache."""
     source = DATASETS[name]
     path = files.DATA / "cache" / f"{name}-{split}-{_cache_key(name, settings, split)}.npz"
-    if not path.exists():
+    cached = path.exists()
+    if not cached:
         made = replace(source.load(settings, split), name=name)
         path = path.with_name(f"{name}-{split}-{_cache_key(name, settings, split)}.npz")
         made.save(path)  # the key anew: what was downloaded meanwhile is part of it
     dataset = HierarchicalDataset.load(path)
+    for note in dataset.notes if cached else []:  # making it has warned of them
+        warnings.warn(note, stacklevel=3)
     if settings.fresh and source.composer and split == "train":
         dataset.composer = source.composer(settings)
     return dataset
