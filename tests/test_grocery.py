@@ -204,6 +204,19 @@ def test_a_line_that_is_there_twice_counts_once_and_blank_ones_not(root):
     assert len(data) == 15 and data.notes == []
 
 
+def test_files_with_the_same_picture_of_two_kinds_are_an_error(root):
+    shutil.copy(root / "train/Fruit/Banana/2_1.jpg", root / "train/Fruit/Apple/Royal/1_1.jpg")
+    with pytest.raises(ValueError, match="of kind Banana is the same .* of kind Royal: remove"):
+        grocery.load(SETTINGS, "train")
+
+
+def test_empty_files_are_left_out_and_not_the_same_picture(root):
+    for place in ("train/Fruit/Banana/2_1.jpg", "train/Fruit/Apple/Royal/1_1.jpg"):
+        (root / place).write_bytes(b"")
+    with pytest.warns(UserWarning, match="2 of 15 pictures .* are left out"):
+        grocery.load(SETTINGS, "train")
+
+
 def test_a_picture_of_two_kinds_is_an_error(root):
     with open(root / "train.txt", "a") as stream:
         stream.write("train/Fruit/Banana/2_0.jpg, 0, 0\n")
@@ -300,6 +313,13 @@ def test_a_download_with_other_pictures_is_refused(archive, monkeypatch):
     assert [p.name for p in files.DATA.iterdir() if "Grocery" in p.name] == [
         "GroceryStoreDataset.zip"
     ]
+
+
+def test_a_users_half_unpacked_folder_is_named(archive, tmp_path, monkeypatch):
+    monkeypatch.setenv("HMLC_DATA", str(tmp_path))
+    (tmp_path / grocery.NAME).mkdir()
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path / grocery.NAME} has no folder dataset"):
+        load_dataset("grocery", SETTINGS, "test")
 
 
 def test_a_half_unpacked_archive_is_named_or_gone_on_with(archive):

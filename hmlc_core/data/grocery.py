@@ -70,9 +70,10 @@ def _found():
 def _downloaded():
     """The folder of the fixed commit, downloaded, unpacked and checked."""
     folder, unpacked = files.DATA / NAME, files.DATA / f"{NAME}-{COMMIT}"
-    if os.path.lexists(folder):
+    half = [place / NAME for place in data_folders() if os.path.lexists(place / NAME)]
+    if half:
         raise FileNotFoundError(
-            f"{folder} has no folder dataset, so it is not whole: delete it and run again"
+            f"{half[0]} has no folder dataset, so it is not whole: delete it and run again"
         )
     if not unpacked.exists():
         _download(unpacked)
@@ -213,19 +214,25 @@ def _short_side(path):
 
 
 def _require_apart(hashes, lists):
+    """Raise where two splits, or two kinds, have the same picture."""
     seen = {}
     for split, rows in lists.items():
-        for path, _ in rows:
-            other, first = seen.setdefault(hashes.get(path, path), (split, path))
+        for path, row in rows:
+            other, first, its_row = seen.setdefault(hashes.get(path, path), (split, path, row))
             if other != split:
                 raise ValueError(
                     f"{path} of the {split} split is {first} of the {other} split: splits must "
                     "share no picture. Remove one of the two lines"
                 )
+            if its_row != row:
+                raise ValueError(
+                    f"{path} of kind {row[-1]} is the same picture as {first} of kind "
+                    f"{its_row[-1]}: remove the wrong one of the two lines"
+                )
 
 
 def _hashes(root):
-    """{path: sha256} of all pictures that can be read."""
+    """{path: sha256} of all pictures that hold something and can be read."""
     paths = [p for part in PARTS for p in (root / part).rglob("*.jpg")]
     hashes = {path.relative_to(root).as_posix(): _hash(path) for path in paths}
     return {path: value for path, value in hashes.items() if value}
@@ -233,9 +240,10 @@ def _hashes(root):
 
 def _hash(path):
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        raw = path.read_bytes()
     except OSError:  # left out, with a warning
         return None
+    return hashlib.sha256(raw).hexdigest() if raw else None
 
 
 def _digest(hashes):
@@ -285,11 +293,12 @@ def _tell_of_broken(lists, broken, notes):
     """Note the pictures that are left out, and return words on how many there are."""
     words = ""
     for name, rows in lists.items():
-        reasons = [broken[path] for path, _ in rows if path in broken]
-        if reasons:
+        paths = [path for path, _ in rows if path in broken]
+        if paths:
             count = f"{len(rows)} pictures of {LISTS[name]}"
-            notes.warn(f"{len(reasons)} of {count} are left out: {some(reasons, MOST_NAMED)}")
-            words += f", {len(rows) - len(reasons)} of {count}"
+            names = f"{some(paths, MOST_NAMED)}. The first: {broken[paths[0]]}"
+            notes.warn(f"{len(paths)} of {count} are left out: {names}")
+            words += f", {len(rows) - len(paths)} of {count}"
     return words
 
 
