@@ -256,7 +256,7 @@ def _compute_parts(dataset, settings, device, number, parts, shown):
             augment, _ = views.AUGMENTATIONS[settings.augmentation]
             with _named(settings.pretrained, dataset):
                 found = _features(net, look, images, augment, draws[:, chosen], device, shown)
-            _write(parts[i], found)
+            _write(parts[i], [found])
 
 
 @contextmanager
@@ -291,26 +291,25 @@ def _width(net, look, device):
 
 
 def _join(parts, path, about):
-    """One file of all chunks, in memory one at a time, and about.json beside it.
-
-    It is written, not mapped: on a full disk a mapped file would end the process."""
+    """One file of all chunks, and about.json beside it."""
     with files.writing(path.with_name("about.json")) as beside:
         beside.write_text(json.dumps(about, indent=1))
     if not path.exists():  # another run may have been faster
-        arrays = [_open(part) for part in parts]
-        shape = sum(map(len, arrays)), arrays[0].shape[1]
-        header = {"descr": arrays[0].dtype.str, "fortran_order": False, "shape": shape}
-        with files.writing(path) as beside, open(beside, "wb") as stream:
-            np.lib.format.write_array_header_1_0(stream, header)
-            for array in arrays:
-                stream.write(np.ascontiguousarray(array))
+        _write(path, [_open(part) for part in parts])
     for part in path.parent.glob(f"{path.stem}-from-*.npy"):  # also those of other chunks
         part.unlink(missing_ok=True)
 
 
-def _write(path, array):
+def _write(path, arrays):
+    """Write float16 [n, F] below each other into one file.
+
+    It is not mapped: on a full disk, writing to a mapped file ends the process."""
+    shape = sum(map(len, arrays)), arrays[0].shape[1]
+    header = {"descr": arrays[0].dtype.str, "fortran_order": False, "shape": shape}
     with files.writing(path) as beside, open(beside, "wb") as stream:
-        np.save(stream, array)
+        np.lib.format.write_array_header_1_0(stream, header)
+        for array in arrays:
+            stream.write(np.ascontiguousarray(array))
 
 
 def _draws(number, settings, count):
