@@ -147,7 +147,7 @@ def test_a_file_that_may_not_be_read_is_not_called_cut_off(timm, path, monkeypat
     [
         ("test_efficientnet.foo", "no weights 'foo' of test_efficientnet; it has: .*r160_in1k"),
         ("test_efficientnet.safetensors", "without .safetensors"),
-        ("TEST_EfficientNet", "names close to it: test_efficientnet,"),
+        ("TEST_EFFICIENTNET", "names close to it: test_efficientnet,"),
         ("qqqq", r"'qqqq'; see timm.list_models\(\)"),
         ("x" * 300, r"'x{80}'; see timm.list_models\(\)"),
         ("a/b\0", "timm has no model"),
