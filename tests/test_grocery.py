@@ -345,7 +345,7 @@ def test_something_else_where_the_archive_is_unpacked_is_named(archive):
         downloads.unpack(files.DATA / "GroceryStoreDataset.zip", unpacked)
 
 
-@pytest.mark.parametrize("kind", ["folder", "of master"])
+@pytest.mark.parametrize("kind", ["folder", "of master", "empty"])
 def test_another_archive_is_named_with_the_commit_that_is_needed(archive, kind):
     path = files.DATA / "GroceryStoreDataset.zip"
     path.unlink()
@@ -353,8 +353,10 @@ def test_another_archive_is_named_with_the_commit_that_is_needed(archive, kind):
         path.mkdir()
     else:
         with zipfile.ZipFile(path, "w") as stored:
-            stored.writestr("GroceryStoreDataset-master/dataset/train.txt", "")
-    said = {"folder": "is a folder, no zip file", "of master": "holds GroceryStoreDataset-master,"}
+            if kind == "of master":
+                stored.writestr("GroceryStoreDataset-master/dataset/train.txt", "")
+    said = {"folder": "is a folder, no zip file", "empty": "holds nothing, no folder"}
+    said |= {"of master": "holds GroceryStoreDataset-master, no folder"}
     match = f"{path} {said[kind]}.*delete it .*Needed is commit fc80ba9: https.*{grocery.COMMIT}"
     with pytest.raises(ValueError, match=match):
         load_dataset("grocery", SETTINGS, "test")

@@ -86,6 +86,7 @@ def unpack(archive, folder):
     try:
         with zipfile.ZipFile(archive) as stored:
             _require_room(archive, sum(member.file_size for member in stored.infolist()))
+            beside.mkdir(parents=True, exist_ok=True)  # an empty zip makes none
             stored.extractall(beside)  # zipfile keeps members inside
         if not (beside / folder.name).is_dir():
             names = some(sorted(path.name for path in beside.iterdir())) or "nothing"
