@@ -1,0 +1,164 @@
+"""Weight files: safetensors with a card that says what they are; they know no method."""
+
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from hmlc_core import files
+from hmlc_core.checks import require
+from hmlc_core.settings import Settings
+
+
+def path_of(folder, dataset, method):
+    """Where the weights of a data set and method, given by name, lie."""
+    return Path(folder) / f"{dataset}-{method}.safetensors"
+
+
+def write(path, run, accuracy, depends):
+    """Write the model of a run with its card, whole or not at all.
+
+    Args:
+        accuracy: {level: number}.
+        depends: what the run depends on, see depends_on of views.Pictures and the others.
+    """
+    card = about(run.dataset, depends) | {
+        "dataset": run.dataset.name,
+        "method": run.method,
+        "seed": run.seed,
+        "settings": vars(run.settings),
+        "accuracy": {level: float(value) for level, value in accuracy.items()},
+        "commit": files.commit(),
+        "config_hash": run.config_hash,
+        "history": run.history,
+    }
+    state = {key: value.contiguous().cpu() for key, value in run.model.state_dict().items()}
+    with files.writing(path) as beside:
+        try:
+            save_file(state, beside, {"card": json.dumps(card)})
+        except SafetensorError as error:  # of a full disk too, which then is no OSError
+            raise OSError(str(error)) from error
+
+
+def read_card(path):
+    """What a weight file says of itself: data, method, settings, seed, accuracy, commit.
+
+    Raises:
+        FileNotFoundError: if there is no such file; names those that are there.
+        ValueError: if it cannot be read, is truncated, not written by save_weights, or under a name
+            that is not what it holds.
+    """
+    path = Path(path)
+    _require_readable(path)
+    try:
+        with safe_open(path, "pt") as stored:
+            card = json.loads((stored.metadata() or {})["card"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is no whole weight file ({reason}): get it again") from error
+    try:
+        _check(card)
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{path} was written by a newer version, or is no card: {reason}. Install that "
+            "version, or get the file again"
+        ) from error
+    named, holds = path.stem, f"{card['dataset']}-{card['method']}"
+    require(Path(holds).name == named, f"{path} holds {holds}: rename it")
+    return card
+
+
+def _require_readable(path):
+    try:
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        link = " but a link to nothing" if path.is_symlink() else ""
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.safetensors"))) or "none"
+        raise FileNotFoundError(
+            f"no weights {path.name} in {path.parent}{link}; there are: {there}"
+        ) from error
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read ({error.strerror}): allow reading it, or put the file there"
+        ) from error
+
+
+def _check(card):
+    """Raise whatever there is to raise unless a card has all that makes a run, of its types."""
+    for name in ("dataset", "method", "config_hash"):
+        require(type(card[name]) is str, f"{name} is {card[name]!r}")
+    Settings(**card["settings"])
+    require(type(card["seed"]) is int, f"seed is {card['seed']!r}")
+    require(card["history"], "its history is empty")
+    for epoch in card["history"]:
+        about = epoch["device"], epoch["seconds"]
+        require(type(about[0]) is str and about[1] >= 0, f"an epoch was on {about}")
+
+
+def read_state(path, expected):
+    """The tensors of a weight file.
+
+    Args:
+        expected: the state dict that they are for.
+
+    Raises:
+        ValueError: the file is cut off; a tensor is missing, one too many, of another shape or kind
+            (say, integers) than expected, or not finite.
+    """
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no whole weight file ({error}): get it again") from error
+    odd = sorted(state.keys() ^ expected.keys())
+    require(not odd, f"{path} does not fit its card: it lacks, or has too many: {', '.join(odd)}")
+    for name, tensor in state.items():
+        _require_like(tensor, expected[name], f"{name} of {path}")
+    return state
+
+
+def _require_like(tensor, wanted, what):
+    sizes = list(tensor.shape), list(wanted.shape)
+    require(sizes[0] == sizes[1], f"{what} does not fit its card: {sizes[0]}, not {sizes[1]}")
+    floating = tensor.dtype.is_floating_point and wanted.dtype.is_floating_point
+    alike = floating or tensor.dtype == wanted.dtype
+    require(alike, f"{what} is {tensor.dtype}, not {wanted.dtype}: get the file again")
+    require(torch.isfinite(tensor).all(), f"{what} holds NaN or infinity: get the file again")
+
+
+def about(dataset, depends):
+    """What a card says of the training split of a data set.
+
+    Args:
+        depends: what a run on it depends on, see depends_on of views.Pictures and the others.
+    """
+    return {
+        "data_source": dataset.source,
+        "data": dataset.fingerprint,
+        "size": list(dataset.images.shape[1:]),
+        "classes": [list(level) for level in zip(dataset.level_names, dataset.class_names)],
+        "pretrained weights": depends["weights"] if "features" in depends else None,
+    }
+
+
+def require_same_data(card, here, path):
+    """Raise unless a model is of levels, classes and sizes as they are here, and of features by the
+    same pretrained weights; warn if it is of other pictures. Older cards do not say all of that.
+
+    Args:
+        here: about(dataset, depends) of the data set that it is to be used on.
+    """
+    there = here | {name: card[name] for name in here if name in card}
+    for name in ("size", "classes", "pretrained weights"):
+        differ = f"{name} differ: {there[name]} there, {here[name]} here"
+        advice = "use it with what it was trained on, or train anew"
+        require(there[name] == here[name], f"{path} was trained on other data; {differ}: {advice}")
+    if there != here:
+        warnings.warn(
+            f"{path.name} was trained on other pictures or labels than those here: its source was "
+            f"{there['data_source']!r}, here it is {here['data_source']!r}",
+            stacklevel=3,
+        )
