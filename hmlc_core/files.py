@@ -30,10 +30,7 @@ def writing(path):
     beside = path.with_name(f".{uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.touch()
-        usual = beside.stat().st_mode
         yield beside
-        beside.chmod(usual)  # safetensors makes files that only their owner may read
         os.replace(beside, path)
     except (OSError, RuntimeError) as error:
         of_writer = "PytorchStreamWriter" in str(error) or "inline_container" in str(error)

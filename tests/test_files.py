@@ -36,15 +36,6 @@ def test_a_file_is_written_whole_and_replaces_the_old_one(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_a_file_has_the_rights_of_any_other_whoever_wrote_it(tmp_path):
-    """Also where the writer, as safetensors does, puts a file of its own there."""
-    with files.writing(tmp_path / "a.txt") as beside:
-        say(tmp_path, "new", "own").chmod(0o600)
-        os.replace(tmp_path / "own", beside)
-    say(tmp_path, "plain", "plain.txt")
-    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, MemoryError])
 def test_what_was_there_stays_if_writing_ends_early(error, tmp_path):
     path = say(tmp_path, "old")

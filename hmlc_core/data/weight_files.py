@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from hmlc_core import files
 from hmlc_core.checks import require
@@ -36,11 +36,8 @@ def write(path, run, accuracy, depends):
         "history": run.history,
     }
     state = {key: value.contiguous().cpu() for key, value in run.model.state_dict().items()}
-    with files.writing(path) as beside:
-        try:
-            save_file(state, beside, {"card": json.dumps(card)})
-        except SafetensorError as error:  # of a full disk too, which then is no OSError
-            raise OSError(str(error)) from error
+    with files.writing(path) as beside:  # save_file has errors and rights of its own
+        beside.write_bytes(save(state, {"card": json.dumps(card)}))
 
 
 def read_card(path):
