@@ -34,6 +34,12 @@ def require(condition, message):
         raise ValueError(message)
 
 
+def choose(what, name, among, more=""):
+    """among[name], or ValueError that says what there is; `more` is said behind it."""
+    require(name in among, f"unknown {what} {name!r}: choose from {', '.join(among)}{more}")
+    return among[name]
+
+
 def require_embeddings(embeddings, dims=(2,)):
     """Raise unless `embeddings` is a finite floating tensor with as many dimensions as `dims`."""
     shapes = " or ".join({2: "[B, D]", 3: "[B, V, D]"}[d] for d in dims)

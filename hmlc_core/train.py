@@ -25,11 +25,15 @@ def train(model, source, settings, seed, device, path, level_names, bar, snapsho
         "unseen <level>", the number of views whose mask let fewer than two coordinates through.
 
     Raises:
+        ValueError: the checkpoint is unreadable, or its history is not of what was trained.
         FloatingPointError: the loss became NaN or infinite. The last good checkpoint is kept.
     """
     steps = max(len(source) // settings.batch_size, 1)
     state = _training_state(model, settings, steps, device)
     history = restore(path, state)
+    trained, told = state["schedule"].last_epoch / steps, len(history)
+    odd = f"checkpoint {path} tells of {told} epochs and has {trained:g} of {settings.epochs}"
+    checks.require(told == trained <= settings.epochs, f"{odd}: delete it to train this run again")
     distributed.require_same(len(history), "the epochs of their checkpoint")
     if len(history) == settings.epochs:
         return history

@@ -239,6 +239,35 @@ def test_what_was_chosen_to_be_different_is_trained_without_a_word(fit, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"half'])
+def test_a_damaged_config_of_another_run_stops_nothing(text, fit, capsys):
+    first = fit()
+    (first.folder / "config.json").write_text(text)
+    second = fit(settings=dataclasses.replace(TINY, temperature=0.5))
+    assert second.folder != first.folder and capsys.readouterr().out == ""
+
+
+def test_a_run_that_differs_in_nothing_to_be_named_is_trained_without_a_word(
+    fit, dataset, tmp_path, capsys
+):
+    """As one of an earlier version, with dim 16.0 in place of 16."""
+    folder = tmp_path / "runs" / "hierarchical_mnist-split-seed0-0"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config(dataset) | {"dim": 16.0}))
+    fit()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, None, -1])
+def test_a_seed_that_cannot_be_is_named(seed, fit):
+    with pytest.raises(ValueError, match=f"seed must be a whole number.*, not {seed!r}"):
+        fit(seed=seed)
+
+
+def test_a_seed_of_numpy_is_the_same_seed(fit):
+    assert fit(seed=np.int64(3)).folder == fit(seed=3).folder
+
+
 # ------------------------------------------------------------ methods of one's own
 
 
@@ -473,6 +502,27 @@ def test_outputs_are_encoded_once_for_each_data_set(trained, monkeypatch):
     fresh = dataclasses.replace(trained, _outputs={})
     assert torch.equal(fresh.features(flipped), features[1])
     assert fresh.features(data).dtype == torch.float32 and fresh.embeddings(data).shape == (96, 16)
+
+
+DAMAGES = {
+    "cut off": lambda whole, path: path.write_bytes(whole[:-100]),
+    "empty": lambda whole, path: path.write_bytes(b""),
+    "foreign": lambda whole, path: path.write_bytes(b"PK" * 9),
+    "a dict": lambda whole, path: torch.save({}, path),
+    "a number": lambda whole, path: torch.save(3, path),
+    "other rows": lambda whole, path: torch.save((torch.zeros(3, 8), torch.zeros(3, 16)), path),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_outputs_are_computed_anew(damage, trained):
+    expected = trained.features(trained.dataset)
+    path = trained.folder / f"outputs-{trained.dataset.fingerprint}.pt"
+    DAMAGES[damage](path.read_bytes(), path)
+    for _ in range(2):
+        again = dataclasses.replace(trained, _outputs={})
+        assert torch.equal(again.features(trained.dataset), expected)
+    assert torch.equal(torch.load(path, weights_only=True)[0], expected)
 
 
 def test_data_sets_are_encoded_in_parts_and_in_order(trained):

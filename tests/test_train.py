@@ -141,8 +141,8 @@ class Terms(nn.Module):
         return torch.stack([supcon_loss(z, labels[:, level]) for level in (0, 1)])
 
 
-def loop(path, model, source, bar=None, batch_size=16, device=CPU):
-    settings = dataclasses.replace(TINY, epochs=2, batch_size=batch_size)
+def loop(path, model, source, bar=None, batch_size=16, device=CPU, epochs=2):
+    settings = dataclasses.replace(TINY, epochs=epochs, batch_size=batch_size)
     return train.train(model, source, settings, 5, device, path, ["coarse", "fine"], bar or Bar())
 
 
@@ -366,6 +366,22 @@ def test_half_written_checkpoint_is_named(fit):
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(ValueError, match="checkpoint.pt is unreadable .*delete it"):
         fit()
+
+
+@pytest.mark.parametrize("epochs", [0, 2, 5])
+def test_a_checkpoint_that_tells_of_other_epochs_than_it_has_is_named(epochs, fit):
+    checkpoint = fit().folder / "checkpoint.pt"
+    stored = torch.load(checkpoint, weights_only=True)
+    torch.save(stored | {"history": stored["history"][:1] * epochs}, checkpoint)
+    told = f"checkpoint.pt tells of {epochs} epochs and has 3 of 3: delete it"
+    with pytest.raises(ValueError, match=told):
+        fit()
+
+
+def test_a_checkpoint_of_a_longer_training_is_named(tmp_path):
+    loop(tmp_path / "c.pt", Terms(), Tensors())
+    with pytest.raises(ValueError, match="tells of 2 epochs and has .*: delete it"):
+        loop(tmp_path / "c.pt", Terms(), Tensors(), epochs=1)
 
 
 def test_snapshots_are_the_run_after_each_epoch(fit, dataset, tmp_path, stop_at):

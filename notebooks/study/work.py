@@ -2,7 +2,6 @@
 
 import contextlib
 import heapq
-import json
 import multiprocessing
 import os
 import threading
@@ -129,7 +128,7 @@ def folders_of(one):
     pattern = f"{one.dataset}-{one.method}-seed{one.seed}-*/config.json"
     folders = []
     for path in (files.DATA / "runs").rglob(pattern):
-        config = json.loads(path.read_text())
+        config = runs.read_config(path)
         if all(config.get(name) == value for name, value in known.items()):
             folders.append(path.parent)
     return folders
