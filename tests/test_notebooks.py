@@ -284,7 +284,7 @@ def test_settings_for_own_data_follow_the_number_of_samples():
     assert own_data.own_settings(60, 32, "gpu").optimizer == "adamw"
     with pytest.raises(ValueError, match="unknown profile 'huge'"):
         own_data.own_settings(60, 32, "huge")
-    with pytest.raises(TypeError, match="epoch"):
+    with pytest.raises(ValueError, match="Settings has no 'epoch': did you mean epochs?"):
         own_data.own_settings(60, 32, epoch=2)
 
 

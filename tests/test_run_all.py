@@ -345,7 +345,7 @@ def test_fresh_deletes_this_job_alone(executed, capsys):
     cache = files.DATA / "cache" / "a.npz"
     cache.parent.mkdir()
     cache.write_text("")
-    assert ended("--profile", "smoke", "--fresh", "--only", "06") == 0
+    assert ended("--profile", "smoke", "--fresh") == 0
     assert not any(folder.exists() for folder in ours)
     assert other.exists() and own.exists() and cache.exists()
     assert "--fresh: deleted 6 runs" in capsys.readouterr().out
