@@ -134,7 +134,6 @@ def about(dataset, depends):
     """
     return {
         "data_source": dataset.source,
-        "data": dataset.fingerprint,
         "size": list(dataset.images.shape[1:]),
         "classes": [list(level) for level in zip(dataset.level_names, dataset.class_names)],
         "pretrained weights": depends["weights"] if "features" in depends else None,
@@ -143,7 +142,8 @@ def about(dataset, depends):
 
 def require_same_data(card, here, path):
     """Raise unless a model is of levels, classes and sizes as they are here, and of features by the
-    same pretrained weights; warn if it is of other pictures. Older cards do not say all of that.
+    same pretrained weights; warn if its pictures had another source (bits of pictures may differ
+    between versions of libraries). Older cards do not say all of that.
 
     Args:
         here: about(dataset, depends) of the data set that it is to be used on.
@@ -153,7 +153,7 @@ def require_same_data(card, here, path):
         differ = f"{name} differ: {there[name]} there, {here[name]} here"
         advice = "use it with what it was trained on, or train anew"
         require(there[name] == here[name], f"{path} was trained on other data; {differ}: {advice}")
-    if there != here:
+    if there["data_source"] != here["data_source"]:
         warnings.warn(
             f"{path.name} was trained on other pictures or labels than those here: its source was "
             f"{there['data_source']!r}, here it is {here['data_source']!r}",
