@@ -314,6 +314,20 @@ def test_accuracy_against_epochs_joins_means_only_of_the_same_seeds():
     assert band.min() == 0 and band.max() == 100 and list(axis.get_xticks()) == [2, 4, 8]
 
 
+def test_a_saved_png_is_that_of_a_figure_that_nobody_drew_before(tmp_path):
+    """Each drawing moves a constrained layout; texts save the PNG alone, notebooks both."""
+
+    def drawn():
+        differences = [Difference("x", 0.02, 0.01) for _ in range(3)]
+        columns = {("CIFAR-100, temperature 0.4", level): differences for level in "ab"}
+        return figures.claims_map(columns, ["A-HMLC above a fixed split", "b", "c"])
+
+    figures.save(drawn(), "map", "smoke")
+    drawn().savefig(tmp_path / "alone.png")
+    saved = files.FIGURES / "smoke" / "map.png"
+    assert saved.read_bytes() == (tmp_path / "alone.png").read_bytes()
+
+
 def test_saved_figures_lie_in_the_folder_of_their_profile():
     figure = figures.save(figures.architecture(), "drawing", "smoke")
     for kind in ("pdf", "png"):

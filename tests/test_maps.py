@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import openTSNE
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from hmlc_core import Settings, pretrain
 from study import maps
@@ -28,6 +30,21 @@ def test_neighbours_stay_neighbours():
 def test_length_of_vectors_does_not_matter():
     vectors, _ = clusters()
     assert (maps.tsne(vectors) == maps.tsne(4 * vectors)).all()
+
+
+def test_a_map_is_made_with_one_thread_whatever_there_are(monkeypatch):
+    """Sums of several threads round otherwise, and a map follows rounding."""
+    seen = []
+
+    class Watched(openTSNE.TSNE):
+        def fit(self, vectors):
+            seen.extend(pool["num_threads"] for pool in threadpool_info())
+            return super().fit(vectors)
+
+    monkeypatch.setattr(openTSNE, "TSNE", Watched)
+    with threadpool_limits(2):
+        maps.tsne(clusters()[0])
+    assert seen and set(seen) == {1}
 
 
 def test_too_few_samples_are_refused():
