@@ -272,6 +272,14 @@ def test_tag_of_the_short_budget_is_none_where_it_is_the_usual():
     assert tables.tag_of_short("cpu", "cifar100") == "@6"
 
 
+@pytest.mark.parametrize("profile", plan.SEEDS)
+def test_levels_as_given_are_of_the_budget_of_swapped_ones(profile):
+    tag, swapped = tables.tag_of_short(profile), f"{MNIST}_swapped"
+    plans = plan.planned_runs(profile, ["order"], MNIST)
+    budgets = {(one.dataset, one.label): one.settings.epochs for one in plans}
+    assert budgets[MNIST, f"hmce_paper{tag}"] == budgets[swapped, "hmce_paper"]
+
+
 def test_rows_without_a_tag_keep_their_others():
     names = ["g_hmlc", "g_hmlc@6", "split@6@t0.1", "sign@60", "rince@lr0.1@6"]
     made = [

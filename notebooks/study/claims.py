@@ -166,7 +166,7 @@ def by_temperature(numbers, dataset="cifar100"):
     """The same for a data set at a temperature that all methods share, and at the one trials start
     from."""
     start, common = plan.START_TEMPERATURE, tables.common_temperature(numbers.profile, dataset)
-    short = tables.tag_of_short(numbers.profile, dataset) if dataset in plan.SHORT else ""
+    short = tables.tag_of_short(numbers.profile, dataset)
     tags = {short: common, f"{short}@t{start:g}": start}
     places = [
         (dataset, level, tag, f", temperature {value:g}")

@@ -281,11 +281,11 @@ def order_methods(numbers):
 
 
 def tag_of_short(profile, dataset=MNIST):
-    """What stands behind a method's name where it was trained with plan.SHORT: "" if profile
-    "smoke", whose budget is shorter, else say "@6@fresh=False"."""
-    usual = plan.usual_settings(profile, dataset)
-    if profile == "smoke":
+    """What stands behind a method's name where it was trained with plan.SHORT, say
+    "@6@fresh=False"; "" where a data set has no such budget, as in any profile but "cpu"."""
+    if profile != "cpu" or dataset not in plan.SHORT:
         return ""
+    usual = plan.usual_settings(profile, dataset)
     short = replace(usual, **plan.SHORT[dataset])
     return plan.run_label("", short, plan.compared(short, usual, dataset))
 
@@ -396,7 +396,7 @@ def with_tag(rows, tag):
 
 
 def without_tag(rows, tag):
-    """The rows of methods whose name has this tag, without it; other tags stay."""
+    """The rows of methods whose name has this tag, without it; other tags stay. "": all rows."""
     names = rows.method + "@"
     found = names.str.contains(tag + "@", regex=False)
     names = names.str.replace(tag + "@", "@", n=1, regex=False).str.removesuffix("@")
@@ -441,8 +441,7 @@ def temperatures(numbers, dataset):
     mark = f"@t{plan.START_TEMPERATURE:g}"
     rows = numbers.rows[(numbers.rows.dataset == dataset)]
     rows = rows[rows.metric == "linear_accuracy"]
-    if dataset in plan.SHORT:
-        rows = without_tag(rows, tag_of_short(numbers.profile, dataset))
+    rows = without_tag(rows, tag_of_short(numbers.profile, dataset))
     keys = figures.ordered(m.removesuffix(mark) for m in set(rows.method) if m.endswith(mark))
     other, table = common_temperature(numbers.profile, dataset), []
     for behind in (mark, ""):
@@ -458,8 +457,9 @@ def temperatures(numbers, dataset):
 
 def common_temperature(profile, dataset):
     """The temperature of all methods where they have the same."""
-    usual = plan.usual_settings(profile, dataset).temperature
-    return plan.SHORT.get(dataset, {}).get("temperature", usual)
+    if tag_of_short(profile, dataset):
+        return plan.SHORT[dataset]["temperature"]
+    return plan.usual_settings(profile, dataset).temperature
 
 
 def _against(rows, key, behind, levels):
@@ -521,7 +521,7 @@ def tried(numbers, dataset, name, tag=""):
     mark, setting = TRIED[name]
     rows = trials(numbers)
     rows = rows[rows.dataset == dataset]
-    rows = without_tag(rows, tag) if tag else rows
+    rows = without_tag(rows, tag)
     rows = rows.join(changed_setting(rows.method, mark))
     usual = getattr(plan.usual_settings(numbers.profile, dataset), setting)
     rows = rows.assign(tried=rows.value_of.astype(float).fillna(usual))
