@@ -184,6 +184,14 @@ def test_pictures_of_new_data_come_with_their_rows(committed):
     assert names <= pictures_named()
 
 
+@pytest.mark.parametrize("tag", ["", "@6@fresh=False"])
+def test_parts_are_drawn_at_the_budget_that_the_text_names(monkeypatch, tag):
+    made = rows(MNIST, f"split{tag}", "central", "bits_of_part_central", [1.0])
+    numbers = numbers_of(made + runs("cifar100", MAIN, ("superclass", "class"), 3))
+    monkeypatch.setattr(written, "PICTURES", (f"information_of_parts_{MNIST}",))
+    assert list(written.drawn(numbers)) == [f"information_of_parts_{MNIST}"]
+
+
 def test_writing_replaces_the_page_and_draws_its_pictures(monkeypatch, tmp_path):
     made = runs("cifar100", MAIN, ("superclass", "class"), 3)
     (tmp_path / "templates").mkdir()

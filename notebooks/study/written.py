@@ -118,6 +118,7 @@ def words(numbers):
     tags["brief"] = tables.tag_of_short(numbers.profile, "cifar100")
     tags["cool"] = f"{tags['brief']}@t{plan.START_TEMPERATURE:g}"
     known = {**_offered(numbers), **NAMES, "epochs": plan.usual_settings(numbers.profile).epochs}
+    known["longer"] = tables.tag_of_longer(numbers.profile)
     for name, tag in tags.items():
         known[name] = SimpleNamespace(**_offered(numbers.tagged(tag)))
     return known
@@ -165,7 +166,8 @@ def evaluate(expression, known):
 
 def drawn(numbers):
     """{name: matplotlib figure} of those of PICTURES that there is anything of."""
-    shown = {name: pictures.draw(numbers, name) for name in PICTURES}
+    views = {f"information_of_parts_{MNIST}": sentences.view_with_bits(numbers)[0]}
+    shown = {name: pictures.draw(views.get(name, numbers), name) for name in PICTURES}
     return {name: figure for name, figure in shown.items() if figure is not None}
 
 
