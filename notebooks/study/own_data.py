@@ -14,7 +14,7 @@ import torch
 from tqdm import TqdmWarning
 
 from hmlc_core import METHODS, files, pretrain
-from hmlc_core.checks import require
+from hmlc_core.checks import choose, require
 from hmlc_core.data import pretrained
 from hmlc_core.methods import get as get_method
 from hmlc_core.runs import level_logits
@@ -98,14 +98,13 @@ def own_settings(samples, side, profile="cpu", pretrained="", **changes):
     Raises:
         ValueError: for an unknown profile or field, or no image.
     """
-    if profile not in PRESETS:
-        raise ValueError(f"unknown profile {profile!r}: choose from {', '.join(PRESETS)}")
+    of_profile = choose("profile", profile, PRESETS)
     require(samples > 0, "there is no image to train on: look at what was left out, and why")
     known = [field.name for field in fields(Settings)]
     for name in changes:
         close = get_close_matches(name, known) or known
         require(name in known, f"Settings has no {name!r}: did you mean {', '.join(close)}?")
-    base = PRESETS["cpu"]["grocery"] if pretrained else PRESETS[profile]["modelnet"]
+    base = PRESETS["cpu"]["grocery"] if pretrained else of_profile["modelnet"]
     parts, seen = (2, 600_000) if pretrained else (4, 60_000)
     batch_size = 2 ** int(math.log2(max(samples // parts, 1)))  # so many batches an epoch, or more
     batch_size = min(base.batch_size, max(8, batch_size))
