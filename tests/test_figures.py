@@ -57,6 +57,7 @@ def test_names_and_order_are_those_of_the_methods():
         ("split@dim=64@my", "control: split, dim 64, my"),
         ("shared_without_batchnorm", "shared, no BatchNorm"),
         ("a_hmlc_without_batchnorm@4", "A-HMLC, no BatchNorm, 4 epochs"),
+        ("g_hmlc@from_scratch@240", "G-HMLC, from scratch, 240 epochs"),
         ("my_method", "my_method"),
     ],
 )

@@ -17,19 +17,20 @@ COUNTS = {
         "early": 42,
         "order": 18,
         "peers": 16,
-        "ablation": 28,
+        "ablation": 36,
         "seeds": 80,
         "cifar100": 16,
         "modelnet10": 26,
         "modelnet40": 26,
         "grocery": 106,
+        "scratch": 6,
         "budget": 56,
         "temperature": 24,
         "claims": 54,
-        "tuning": 107,
+        "tuning": 136,
         "variants": 9,
         "ours": 43,
-        "all": 725,
+        "all": 762,
     },
     "cpu": {
         "": 6,
@@ -37,25 +38,26 @@ COUNTS = {
         "early": 60,
         "order": 24,
         "peers": 21,
-        "ablation": 29,
+        "ablation": 41,
         "seeds": 80,
         "cifar100": 16,
         "modelnet10": 36,
         "modelnet40": 36,
         "grocery": 116,
+        "scratch": 6,
         "budget": 133,
         "temperature": 60,
         "claims": 78,
-        "tuning": 107,
+        "tuning": 136,
         "variants": 9,
         "ours": 55,
-        "all": 959,
+        "all": 1017,
     },
 }
-COUNTS["paper"] = COUNTS["cpu"] | {"temperature": 33, "all": 932}
+COUNTS["paper"] = COUNTS["cpu"] | {"temperature": 33, "all": 990}
 COUNTS["gpu"] = COUNTS["cpu"] | {
-    "baselines": 12, "early": 24, "order": 12, "peers": 11, "ablation": 27, "modelnet10": 16,
-    "modelnet40": 16, "budget": 119, "temperature": 15, "claims": 30, "ours": 31, "all": 702,
+    "baselines": 12, "early": 24, "order": 12, "peers": 11, "ablation": 31, "modelnet10": 16,
+    "modelnet40": 16, "budget": 119, "temperature": 15, "claims": 30, "ours": 31, "all": 752,
 }  # fmt: skip
 
 
@@ -186,6 +188,34 @@ def test_grocery_trials_start_from_one_temperature_and_raw_is_a_row(monkeypatch)
     assert used["g_hmlc"].temperature == 0.2 and len(used) == 11
     assert (used["raw"].encoder, used["raw"].epochs) == ("untouched", 1)
     assert {p.seed for p in plans if p.dataset == "grocery"} == set(range(10))
+
+
+def test_a_net_from_scratch_is_no_method_of_its_own_but_a_tag():
+    plans = plan.planned_runs("cpu", ["grocery", "scratch"], "grocery")
+    scratch = {p.label: p.settings for p in plans if "from_scratch" in p.label}
+    own = plan.TEMPERATURES["cpu"]["grocery"]
+    for label, settings in scratch.items():
+        assert (settings.pretrained, settings.encoder, settings.canvas) == ("", "small_resnet", 64)
+        assert settings.epochs == (240 if label.endswith("@240") else 120)
+        assert settings.temperature == own.get(label.partition("@")[0], 0.1)
+    seeds = [p.seed for p in plans if p.label == "g_hmlc@from_scratch"]
+    assert seeds == [0, 1, 2] and "g_hmlc@from_scratch@240" in scratch
+
+
+@pytest.mark.parametrize("method", plan.BUDGET_MNIST)
+def test_the_budget_is_doubled_on_validation_digits_at_each_ones_own_temperature(method):
+    tried = plan.planned_runs("cpu", ["tuning"], plan.MNIST)
+    tried = [p.settings for p in tried if p.method == method and p.settings.epochs >= 40 and
+             p.dataset == plan.DIGITS_TUNING]  # fmt: skip
+    used = plan.usual_settings("cpu", plan.MNIST, method)
+    assert tried == [used, replace(used, epochs=80)]
+
+
+def test_a_batch_of_another_size_sees_as_many_pictures():
+    plans = plan.planned_runs("cpu", ["ablation"], plan.MNIST)
+    tried = {p.label: p.settings for p in plans if "@b" in p.label and p.method == "g_hmlc"}
+    assert {s.batch_size for s in tried.values()} == {64, 256}
+    assert {s.epochs for s in tried.values()} == {20}
 
 
 def test_labels_say_what_differs():

@@ -64,7 +64,8 @@ def _in_words(change):
     matched = re.fullmatch(r"([a-z]*)([\d.e-]+)", change)
     if matched and matched[1] in SETTINGS:
         return SETTINGS[matched[1]].format(matched[2])
-    return {"fresh=False": "same images"}.get(change, change.replace("=", " "))
+    known = {"fresh=False": "same images", "from_scratch": "from scratch"}
+    return known.get(change, change.replace("=", " "))
 
 
 def method_look(label):

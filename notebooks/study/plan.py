@@ -15,7 +15,8 @@ MNIST = "hierarchical_mnist"
 TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 BY_NOTEBOOK = (MNIST, *TABLE1, "grocery")  # data sets that notebooks 03 and 04 are run for
 TUNING = ("cifar100_tuning", "modelnet10_tuning")
-TRIALS = {f"{MNIST}_tuning": 2, "cifar100_tuning": 15, "modelnet10_tuning": 3}  # epochs by so many
+DIGITS_TUNING = f"{MNIST}_tuning"
+TRIALS = {DIGITS_TUNING: 2, "cifar100_tuning": 15, "modelnet10_tuning": 3}  # epochs by so many
 START_TEMPERATURE = Settings().temperature  # of all trials
 
 # A method's own temperature where it is not the preset's: profile -> data set, the one that it is a
@@ -30,6 +31,10 @@ TEMPERATURES = {
 
 # A linear layer on the stored features alone: its name in result files, and its settings.
 RAW, UNTOUCHED = "raw", {"encoder": "untouched", "epochs": 1}
+
+# A net of one's own in place of the pretrained encoder: its tag in result files, and its settings.
+FROM_SCRATCH = "@from_scratch"
+SCRATCH = {"pretrained": "", "encoder": "small_resnet", "canvas": 64, "epochs": 120}
 
 # A budget in the middle of learning, one temperature for all. Other variants of hierarchical MNIST
 # than its trials are at it.
@@ -51,9 +56,11 @@ SEEDS_METHODS += ("g_hmlc", "a_hmlc")
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 BUDGET_MNIST = ("cross_entropy", *MAIN)
 BUDGET_CIFAR = ("cross_entropy", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
+BATCH_METHODS = ("shared", "g_hmlc")
 RATE_METHODS = ("shared", "split", "g_hmlc", "a_hmlc")
 LEVELS_METHODS = ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc")
 TAIL_METHODS = ("cross_entropy", "split", "g_hmlc", "a_hmlc", "level_restricted")
+SCRATCH_METHODS = ("cross_entropy", "hmce_released", "shared", "g_hmlc", "a_hmlc")
 GROCERY_METHODS = ("cross_entropy", "supcon", *MAIN, "heads", "level_restricted")
 VARIANTS = tuple(method.key for method in variants.VARIANTS)
 OURS = ("split", "sign", "heads", "g_hmlc", "a_hmlc", "separability")
@@ -95,11 +102,19 @@ class Group:
     seeds: int | None = None
 
 
+def _doubled(method):
+    """Changes of the trials on digits to the usual budget and temperature, and to twice that."""
+    temperature = TEMPERATURES["cpu"][MNIST].get(method, START_TEMPERATURE)
+    return tuple({"epochs": times(many), "temperature": temperature} for many in (2, 4))
+
+
 SLOWER = times(0.3)
 _RATES = each("learning_rate", (SLOWER, times(3)))
 _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
 _START = {"temperature": START_TEMPERATURE}
 _FOUR = ({}, *_TEMPERATURES[:3])
+_BATCHES = tuple({"epochs": times(0.5), "batch_size": times(part)} for part in (0.5, 2))
+_SCRATCH_TWICE = SCRATCH | {"epochs": 2 * SCRATCH["epochs"]}
 LONGER = times(5)  # than the trials of the learning rate
 _LONGER = tuple({"epochs": LONGER, **change} for change in (_START, *_TEMPERATURES[1:3]))
 GROUPS = (
@@ -108,6 +123,7 @@ GROUPS = (
     Group(("peers",), (MNIST,), PEERS),
     Group(("ablation",), (MNIST,), ("shared",), each("head_batch_norm", [False])),
     Group(("ablation",), (MNIST,), RATE_METHODS, each("learning_rate", [SLOWER]), seeds=5),
+    Group(("ablation",), (MNIST,), BATCH_METHODS, _BATCHES),
     Group(("early",), (MNIST,), (*MAIN, *BASELINES, *PEERS), (SHORT[MNIST],)),
     Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT[MNIST]},)),
     Group(("early", "seeds"), (MNIST,), SEEDS_METHODS, (SHORT[MNIST],), seeds=10),
@@ -123,12 +139,12 @@ GROUPS = (
     Group(("claims",), (f"{MNIST}_three",), (*LEVELS_METHODS, "heads")),
     Group(("claims",), (f"{MNIST}_path",), (*LEVELS_METHODS, "level_restricted")),
     Group(("claims",), (f"{MNIST}_tail10", f"{MNIST}_tail50"), TAIL_METHODS),
-    Group(("ours",), (f"{MNIST}_tuning",), OURS, (SHORT[MNIST],)),
+    Group(("ours",), (DIGITS_TUNING,), OURS, (SHORT[MNIST],)),
     Group(("ours",), ("modelnet10_tuning",), OURS),
     Group(("ours",), (MNIST,), UNION, seeds=5),
     Group(("ours", "cifar100"), ("cifar100",), UNION),
     Group(("ours", "grocery"), ("grocery",), UNION, seeds=10),
-    Group(("ours",), (f"{MNIST}_tuning", "cifar100_tuning"), UNION, _FOUR, seeds=1),
+    Group(("ours",), (DIGITS_TUNING, "cifar100_tuning"), UNION, _FOUR, seeds=1),
     Group(("ours", "grocery"), ("grocery_tuning",), UNION, _FOUR, seeds=1),
     Group(("temperature",), ("cifar100",), TEMPERATURE_METHODS, (COOL,)),
     Group(("temperature",), ("modelnet10",), TEMPERATURE_METHODS, (_START,)),
@@ -140,11 +156,15 @@ GROUPS = (
     Group(("budget", "cifar100"), ("cifar100",), BUDGET_CIFAR),
     Group(("tuning",), TUNING, TUNING_METHODS, ({}, *_RATES), seeds=1),
     Group(("tuning",), TUNING, TUNING_METHODS[1:], _TEMPERATURES, seeds=1),
-    Group(("tuning",), (f"{MNIST}_tuning",), MAIN, _FOUR, seeds=1),
+    Group(("tuning",), (DIGITS_TUNING,), MAIN, _FOUR, seeds=1),
+    Group(("tuning",), (DIGITS_TUNING,), BUDGET_MNIST, ({}, *_RATES), seeds=1),
+    *(Group(("tuning",), (DIGITS_TUNING,), (key,), _doubled(key), seeds=1) for key in BUDGET_MNIST),
     Group(("tuning",), ("cifar100_tuning",), BUDGET_CIFAR[1:], _LONGER, seeds=1),
     Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
     Group(("grocery",), ("grocery",), GROCERY_METHODS, seeds=10),
     Group(("grocery",), ("grocery",), ("cross_entropy",), (UNTOUCHED,), seeds=10),
+    Group(("grocery", "scratch"), ("grocery",), SCRATCH_METHODS, (SCRATCH,), seeds=3),
+    Group(("grocery", "scratch"), ("grocery",), SCRATCH_METHODS[::3], (_SCRATCH_TWICE,), seeds=1),
     Group(("grocery", "tuning"), ("grocery_tuning",), GROCERY_METHODS[1:], _FOUR, seeds=1),
 )
 
@@ -193,9 +213,11 @@ def run_label(method, settings, usual):
     say "g_hmlc@t0.2"; "raw" where no encoder is trained."""
     if settings.encoder == "untouched":
         return RAW
+    tags = [method]
+    if usual.pretrained and not settings.pretrained:
+        usual, tags = replace(usual, **SCRATCH), [method, FROM_SCRATCH]
     changed = [name for name, value in asdict(settings).items() if value != getattr(usual, name)]
     changed.sort(key=lambda name: (list(TAGS).index(name) if name in TAGS else len(TAGS), name))
-    tags = [method]
     for name in changed:
         show = TAGS.get(name, f"@{name}={{}}".format)
         tags.append(show(getattr(settings, name)))
@@ -244,12 +266,12 @@ def compared(settings, usual, dataset):
 
 def _changed(usual, changes):
     """Settings by each change; without those that change nothing but say they do, and without raw
-    where no features are stored."""
+    and from scratch where no features are stored."""
     made = []
     for change in changes:
         new = {k: v(getattr(usual, k)) if callable(v) else v for k, v in change.items()}
         settings = replace(usual, **new)
-        possible = settings.encoder != "untouched" or settings.pretrained
+        possible = usual.pretrained or "encoder" not in change
         if possible and (not change or settings != usual):
             made.append(settings)
     return made
