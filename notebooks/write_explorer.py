@@ -1,6 +1,6 @@
-"""Write the explorer page from runs or weights of hierarchical MNIST; it trains nothing.
+"""Write the explorer page from runs or weights of hierarchical MNIST.
 
-python notebooks/write_explorer.py --profile cpu --seed 0 --out docs/explorer.html
+python notebooks/write_explorer.py --profile cpu --seed 0 --out docs/explorer.html --slider
 """
 
 import argparse
@@ -9,11 +9,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hmlc_core import files
+from hmlc_core import files, pretrain
 from study import explorer, figures, maps, options, plan, work
 
 SHOWN = ("hmce_released", "split", "g_hmlc", "a_hmlc")
-PICTURES = 600
+PICTURES = 500
+EARLIER = 2, 6, 10, 20  # epochs that the slider goes back to
 PAGE = files.CODE / "docs" / "explorer.html"
 
 
@@ -24,12 +25,16 @@ def main(words=None):
     parser.add_argument("--profile", choices=options.PROFILES, default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=PAGE)
+    parser.add_argument("--slider", action="store_true", help="go back to earlier epochs, too: "
+        "trains each method anew, with its states kept (about three minutes a method)")  # fmt: skip
     args = parser.parse_args(words)
     found = finished_runs(args.profile, args.seed)
+    if args.slider:
+        found = {method: with_snapshots(run) for method, run in found.items()}
     if not found:
         raise SystemExit("no run is finished, so there is nothing to show")
     with files.writing(args.out) as beside:
-        beside.write_text(page_of(found), encoding="utf-8")
+        beside.write_text(page_of(found, EARLIER if args.slider else ()), encoding="utf-8")
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {', '.join(found)}")
 
 
@@ -46,11 +51,20 @@ def finished_runs(profile, seed):
     return {method: found[method] for method in SHOWN if found.get(method)}
 
 
-def page_of(found):
-    """The page of {method: Run} on some test pictures."""
+def with_snapshots(run):
+    """The same run, trained where the states after each epoch are kept."""
+    folder = files.DATA / "runs" / "snapshots"
+    return pretrain(run.dataset, run.method, run.settings, run.seed, folder=folder, snapshots=True)
+
+
+def page_of(found, epochs=()):
+    """The page of {method: Run} on some test pictures, as they are and after fewer epochs."""
     one = next(iter(found.values()))
     test = maps.shown(one.data("test"), PICTURES)
-    return explorer.page(test, *explorer.parts(found, test), title=title(one, len(test)))
+    parts = explorer.parts(found, test)
+    epochs = [epoch for epoch in epochs if epoch < len(one.history)]
+    earlier = explorer.before(found, test, epochs, parts[0])
+    return explorer.page(test, *parts, title=title(one, len(test)), earlier=earlier)
 
 
 def title(run, count):

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from PIL import Image
 
 import write_explorer
 from hmlc_core import files, pretrain
-from study import explorer, figures, plan
+from study import explorer, figures, maps, plan
 
 
 @pytest.fixture
@@ -48,6 +49,27 @@ def test_page_holds_points_labels_and_masks_of_each_method(parts):
             assert np.corrcoef(drawn[:, axis], given[:, axis])[0, 1] > 0.999
     packed = np.frombuffer(base64.b64decode(ours["masks"]), np.uint8).reshape(2, 96, 5)
     assert (packed == 255 * masks["g_hmlc"]).all()
+
+
+def test_a_slider_goes_back_to_earlier_maps_neighbours_and_masks(parts):
+    data, points, vectors, masks = parts
+    before = {m: -x for m, x in points.items()}, {m: x[::-1] for m, x in vectors.items()}, {}
+    page = stored(explorer.page(*parts, earlier={"3 of 7 epochs": before}))
+    (then,) = page["earlier"]
+    assert then["told"] == "3 of 7 epochs" and len(then["methods"]) == len(page["methods"])
+    for k, (now, earlier) in enumerate(zip(page["methods"], then["methods"])):
+        name = list(points)[k]
+        assert np.allclose(np.add(now["points"], earlier["points"]), 1, atol=0.002)
+        assert earlier["neighbours"] == explorer.neighbours(vectors[name][::-1], None, 2).tolist()
+        assert earlier["masks"] is None
+        own = explorer.neighbours(vectors[name], masks.get(name), 2)
+        assert now["neighbours"] == own.tolist()
+
+
+def test_earlier_parts_of_another_shape_are_refused(parts):
+    data, points, vectors, masks = parts
+    with pytest.raises(ValueError, match="of the same methods"):
+        explorer.page(*parts, earlier={"1": ({}, vectors, masks)})
 
 
 def test_page_holds_each_picture_at_its_place(parts):
@@ -221,6 +243,27 @@ def test_script_writes_the_page_of_finished_runs(tmp_path, monkeypatch, capsys):
     assert [m["name"] for m in page["methods"]] == ["HMCE (released)", "G-HMLC"]
     assert [m["masks"] is None for m in page["methods"]] == [True, False]
     assert len(page["labels"]) == 60
+
+
+def test_script_goes_back_in_training_if_asked(tmp_path, monkeypatch):
+    for name, value in (("PICTURES", 60), ("SHOWN", ("split", "g_hmlc")), ("EARLIER", (1, 2, 3))):
+        monkeypatch.setattr(write_explorer, name, value)
+    three = replace(plan.usual_settings("smoke"), epochs=3)
+    monkeypatch.setattr(plan, "usual_settings", lambda *_: three)
+    runs = {m: pretrain(plan.MNIST, m, three, 0, progress=False) for m in write_explorer.SHOWN}
+    out = tmp_path / "explorer.html"
+    write_explorer.main(["--profile", "smoke", "--out", str(out), "--slider"])
+    page, test = stored(out.read_text(encoding="utf-8")), runs["g_hmlc"].data("test")
+    told = [one["told"] for one in page["earlier"]]
+    assert told == ["1 of 3 epochs", "2 of 3 epochs"]
+    kept = pretrain(plan.MNIST, "g_hmlc", three, 0, folder=files.DATA / "runs" / "snapshots",
+                    progress=False)  # fmt: skip
+    assert torch.equal(kept.embeddings("test"), runs["g_hmlc"].embeddings("test"))
+    few = maps.shown(test, 60)
+    for epoch, one in zip((1, 2), page["earlier"]):
+        run = kept.at(epoch)
+        vectors, masks = run.embeddings(few).numpy(), run.level_masks(few).numpy()
+        assert one["methods"][1]["neighbours"] == explorer.neighbours(vectors, masks, 2).tolist()
 
 
 def test_script_takes_no_run_that_is_not_finished(monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import openTSNE
 import pytest
 import torch
@@ -25,6 +26,14 @@ def test_neighbours_stay_neighbours():
     points = maps.tsne(vectors)
     assert points.shape == (90, 2)
     assert KNeighborsClassifier(5).fit(points, labels).score(points, labels) == 1
+
+
+def test_a_map_that_starts_from_another_keeps_its_places():
+    vectors, _ = clusters()
+    first = maps.tsne(vectors)
+    turned = first @ [[0, 1], [-1, 0]]
+    again = maps.tsne(vectors, turned)
+    assert [abs(np.corrcoef(again[:, k], turned[:, k])[0, 1]) > 0.9 for k in (0, 1)] == [True, True]
 
 
 def test_length_of_vectors_does_not_matter():

@@ -35,15 +35,38 @@ def parts(runs, dataset):
         runs: {method: runs.Run}.
         dataset: HierarchicalDataset of the n samples to show.
     """
+    points = {method: maps.map_of(run, dataset) for method, run in runs.items()}
+    return points, *_seen(runs, dataset)
+
+
+def _seen(runs, dataset):
+    """Embeddings and masks of runs."""
     masks = {method: run.level_masks(dataset) for method, run in runs.items()}
     return (
-        {method: maps.map_of(run, dataset) for method, run in runs.items()},
         {method: run.embeddings(dataset).numpy() for method, run in runs.items()},
         {method: values.numpy() for method, values in masks.items() if values is not None},
     )
 
 
-def page(dataset, points, vectors, masks, title="Explorer"):
+def before(runs, dataset, epochs, points):
+    """The same of the runs as they were after fewer epochs: {text: parts}, for a slider.
+
+    Each map starts from the next later one, so that its dots move as little as they can.
+
+    Args:
+        runs: {method: runs.Run}, trained with snapshots.
+        points: their maps at the end, as parts gives them.
+    """
+    earlier = {}
+    for epoch in sorted(epochs, reverse=True):
+        then = {method: run.at(epoch) for method, run in runs.items()}
+        total = max(len(run.history) for run in runs.values())
+        points = {m: maps.tsne(run.embeddings(dataset), points[m]) for m, run in then.items()}
+        earlier[f"{epoch} of {total} epochs"] = (points, *_seen(then, dataset))
+    return dict(reversed(earlier.items()))
+
+
+def page(dataset, points, vectors, masks, title="Explorer", earlier=None):
     """One HTML page with all in it: works without a kernel, a network or an extension.
 
     Args:
@@ -52,13 +75,17 @@ def page(dataset, points, vectors, masks, title="Explorer"):
         vectors: embeddings, {method: float [n, D]}, of the same methods.
         masks: {method: [L, n, D]}, of methods that have masks.
         title: what stands on top, plain text.
+        earlier: what a slider goes back to, {text: (points, vectors, masks)}, oldest first.
 
     Raises:
         ValueError: if they are not of the same methods, n samples and L levels.
     """
-    _check(dataset, points, vectors, masks)
-    methods = [_method(m, dataset, points[m], vectors[m], masks.get(m)) for m in points]
-    text = json.dumps(_shown(dataset) | {"methods": methods})
+    stages = {**(earlier or {}), "": (points, vectors, masks)}
+    for given in stages.values():
+        _check(dataset, *given)
+    told = [{"told": text, "methods": _methods(dataset, *given)} for text, given in stages.items()]
+    methods = [_about(key, vectors[key]) | one for key, one in zip(points, told.pop()["methods"])]
+    text = json.dumps(_shown(dataset) | {"methods": methods, "earlier": told})
     words = {"title": html.escape(title)}
     words["data"] = text.replace("<", "\\u003c")  # no class name can end the script
     template = Path(__file__).with_name("explorer.html").read_text()
@@ -113,19 +140,24 @@ def _colours(count):
     return [to_hex(colour) for colour in figures.class_colours(count)[:count]]
 
 
-def _method(method, dataset, points, vectors, masks):
-    """What the page knows of a method: its name, its map in 0..1, the neighbours of each sample at
-    each level, the share of them that is of its class, and its masks as bytes."""
-    near = neighbours(vectors, masks, len(dataset.level_names))
-    return {
-        "name": figures.method_name(method),
-        "about": ABOUT.get(method, ""),
-        "points": _unit(points).round(4).tolist(),
-        "neighbours": near.tolist(),
-        "shares": [agreement(column, found) for column, found in zip(dataset.labels.T, near)],
-        "dim": vectors.shape[1],
-        "masks": None if masks is None else _text(_bytes(masks)),
-    }
+def _about(method, vectors):
+    """What the page knows of a method whatever it has learned."""
+    words = {"name": figures.method_name(method), "about": ABOUT.get(method, "")}
+    return words | {"dim": vectors.shape[1]}
+
+
+def _methods(dataset, points, vectors, masks):
+    """What the page knows of methods at a time: maps in 0..1, the neighbours of each sample at each
+    level, the share of them that is of its class, and masks as bytes."""
+    known = []
+    for method in points:
+        near = neighbours(vectors[method], masks.get(method), len(dataset.level_names))
+        shares = [agreement(column, found) for column, found in zip(dataset.labels.T, near)]
+        packed = _text(_bytes(masks[method])) if method in masks else None
+        places = _unit(points[method]).round(3).tolist()
+        known.append({"points": places, "neighbours": near.tolist(), "shares": shares,
+                      "masks": packed})  # fmt: skip
+    return known
 
 
 def neighbours(vectors, masks, levels, count=NEIGHBOURS):

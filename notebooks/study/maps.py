@@ -14,9 +14,9 @@ from hmlc_core.data.dataset import sample
 LEAST = 10  # samples that make a map
 
 
-def tsne(vectors):
+def tsne(vectors, start=None):
     """openTSNE map [N, 2] of vectors float [N, D]: cosine distance, perplexity 30 (less for fewer
-    than 91 of them), PCA initialisation, fixed seed.
+    than 91 of them), fixed seed; it starts from another map [N, 2], or from PCA.
 
     Raises:
         ValueError: for fewer than LEAST vectors.
@@ -26,7 +26,8 @@ def tsne(vectors):
     settings = {"perplexity": min(30, (count - 1) / 3), "metric": "cosine", "random_state": 0}
     unit = normalize(vectors, dim=1).numpy()
     with threadpool_limits(1):  # a map follows rounding, and rounding the number of threads
-        return np.asarray(openTSNE.TSNE(initialization="pca", **settings).fit(unit))
+        start = "pca" if start is None else openTSNE.initialization.rescale(start)
+        return np.asarray(openTSNE.TSNE(initialization=start, **settings).fit(unit))
 
 
 def shown(dataset, size):
