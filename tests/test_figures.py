@@ -258,7 +258,11 @@ def test_cells_of_claims_have_the_number_and_the_colour_of_their_verdict():
     looks = {}
     for cell in axis.patches:
         looks[cell.get_x() + 0.5, cell.get_y() + 0.5] = mcolors.to_hex(cell.get_facecolor()).upper()
-    texts = {text.get_position(): text.get_text() for text in axis.texts}
+    texts, small = {}, {}
+    for text in axis.texts:
+        x, y = text.get_position()
+        (small if text.get_fontsize() == 6 else texts)[x, round(y)] = text.get_text()
+    assert small == {(0, 2): "± 1.0", (1, 2): "± 1.0", (2, 2): "± 1.0"}  # of the undecided alone
     expected = [("+2.0", "POSITIVE"), ("-30.0", "NEGATIVE"), ("+0.4", "NEUTRAL")]
     expected += [("+50.0", "NEUTRAL"), ("–", "white")]
     for x, order in ((0, 1), (1, -1), (2, 1)):

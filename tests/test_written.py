@@ -431,6 +431,45 @@ def test_longer_trials_stand_apart_from_shorter_ones():
     assert "|control: split|30.0|40.0|" in written.trials(numbers, "cifar100_tuning", "@10")
 
 
+def test_each_method_has_its_best_learning_rate():
+    made = []
+    tried = {"split": (0.5, 0.7), "split@lr0.003": (0.6, 0.7), "split@lr0.03": (0.9, 0.3)}
+    tried |= {"g_hmlc": (0.9, 0.1), "g_hmlc@lr0.003": (0.9, 0.0), "shared@40": (1.0, 1.0)}
+    for label, values in (tried | {"cross_entropy": (1.0, 1.0)}).items():
+        for level, value in zip(("central", "subsidiary"), values):
+            made += rows(f"{MNIST}_tuning", label, level, "linear_accuracy", [value])
+    said = sentences.best_tried(numbers_of(made), f"{MNIST}_tuning", "learning rate")
+    assert said == "0.003 for *split*; 0.01 for G-HMLC"
+
+
+def test_from_scratch_is_compared_with_the_pretrained_way_seed_by_seed():
+    made = rows("grocery", "g_hmlc", "kind", "linear_accuracy", [0.7, 0.8, 0.9])
+    made += rows("grocery", "g_hmlc@from_scratch", "kind", "linear_accuracy", [0.5, 0.62])
+    made += rows("grocery", "g_hmlc@from_scratch@240", "kind", "linear_accuracy", [0.53])
+    made += rows("grocery", "g_hmlc@t0.4", "kind", "linear_accuracy", [0.1])
+    numbers = numbers_of(made)
+    said = sentences.from_scratch(numbers, "g_hmlc")
+    assert said.startswith("**G-HMLC from scratch is below itself on pretrained features**")
+    assert "(-19.0 ± 12.7)" in said
+    assert sentences.scratch_doubled(numbers) == "G-HMLC +3.0"
+    assert sentences.from_scratch(numbers, "shared").endswith(": not run")
+    text = written.accuracies(numbers, "grocery")
+    assert "|G-HMLC|80.0±24.8|" in text and "|G-HMLC, from scratch|56.0±76.2|" in text
+
+
+def test_the_budget_doubled_on_validation_digits_is_a_table():
+    made = []
+    tried = {"g_hmlc@40": 0.5, "g_hmlc@80": 0.9, "g_hmlc": 0.2}
+    tried |= {"shared@40@t0.2": 0.8, "shared@80@t0.2": 0.79, "shared@40": 0.1}
+    for label, value in tried.items():
+        level = "subsidiary"
+        made += rows(f"{MNIST}_tuning", label, level, "linear_accuracy", [value, 0.0])
+    made += rows(MNIST, "split", "subsidiary", "linear_accuracy", [0.3])
+    text = written.budget_trials(numbers_of(made))
+    assert "|G-HMLC|50.0|90.0|+40.0|" in text and "|control: shared|80.0|79.0|-1.0|" in text
+    assert "|A-HMLC|–|–|–|" in text
+
+
 def test_turned_counts_what_a_temperature_does_to_verdicts():
     usual = {"g_hmlc": 0.7, "hmce_released": 0.6, "a_hmlc": 0.8, "shared": 0.5, "split": 0.6}
     start = usual | {"g_hmlc": 0.5}

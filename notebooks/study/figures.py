@@ -285,27 +285,34 @@ def claims_map(columns, claims):
     figure, axis = plt.subplots(figsize=(width, 1.3 + 0.36 * len(claims)), layout="constrained")
     for x, differences in enumerate(columns.values()):
         for y, difference in enumerate(differences):
-            colour, text = _verdict_look(difference)
-            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=colour, ec="white", lw=2))
-            dark = colour in (POSITIVE, NEGATIVE)
-            axis.text(x, y, text, ha="center", va="center", color="white" if dark else "0.15")
+            _verdict_cell(axis, x, y, difference)
     axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(claims) - 0.5, -0.5))
     axis.set_yticks(range(len(claims)), claims)
     axis.set_xticks(range(len(columns)), [level for _, level in columns])
     axis.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
     axis.spines[:].set_visible(False)
     _name_groups(axis, [name for name, _ in columns])
-    text = "Differences of linear accuracy in points. Blue: above; orange: below; grey: undecided\n"
-    figure.supxlabel(text + "(its 95 % interval holds zero, or there is one seed).", fontsize=8)
+    text = "Differences of linear accuracy in points. Blue: above; orange: below; grey: undecided, "
+    text += (
+        "by the 95 % interval\nunder the number (none: one seed); a wide one: runs end far apart."
+    )
+    figure.supxlabel(text, fontsize=8)
     return figure
 
 
-def _verdict_look(difference):
-    """Colour and text of a cell."""
-    if np.isnan(difference.value):
-        return "white", "–"
-    colour = verdict_colour(difference.value, difference.half_width, undecided=NEUTRAL)
-    return colour, results.percent(difference.value, signed=True)
+def _verdict_cell(axis, x, y, difference):
+    """A cell with a difference in the colour of its verdict, with its interval if undecided."""
+    value, half_width = difference.value, difference.half_width
+    colour = verdict_colour(value, half_width, undecided="white" if np.isnan(value) else NEUTRAL)
+    axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=colour, ec="white", lw=2))
+    dark, centre = colour in (POSITIVE, NEGATIVE), dict(ha="center", va="center")
+    open_interval = not dark and not np.isnan(half_width)
+    text = results.percent(value, signed=True)
+    axis.text(x, y - 0.14 * open_interval, text, color="white" if dark else "0.15", **centre)
+    if open_interval:
+        axis.text(
+            x, y + 0.24, f"± {results.percent(half_width)}", fontsize=6, color="0.35", **centre
+        )
 
 
 def _name_groups(axis, names):

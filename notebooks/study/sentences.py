@@ -63,7 +63,7 @@ def name(method):
 
 def listed(texts):
     """ "a", "a and b", "a, b and c"."""
-    *first, last = texts
+    *first, last = list(texts)
     return f"{', '.join(first)} and {last}" if first else last
 
 
@@ -379,6 +379,39 @@ def doubled(numbers, dataset=MNIST, share=1):
     said = [f"{listed(still)} points"] if still else []
     said += [f"more than two points: {listed(moved)}"] if moved else []
     return f"{'; '.join(said)} (seeds: {count(len(seeds_of))})" if said else ""
+
+
+def best_tried(numbers, dataset, setting):
+    """Which value of a setting was best for which method in trials on a validation set, by the mean
+    over levels: a clause. setting: a key of tables.TRIED."""
+    rows = tables.tried_values(numbers, dataset, setting)
+    best = rows.groupby(["key", "tried"]).value.mean().unstack().idxmax(axis=1)
+    values = {v: figures.ordered(best[best == v].index) for v in sorted(best.unique())}
+    return "; ".join(f"{value:g} for {listed(map(name, keys))}" for value, keys in values.items())
+
+
+def from_scratch(numbers, method, dataset="grocery"):
+    """What a method with a net of its own is below the same on pretrained features: a sentence
+    without its full stop."""
+    pairs = {}
+    for level in numbers.levels(dataset):
+        table = numbers.values(dataset, level, "linear_accuracy")
+        if {method, method + plan.FROM_SCRATCH} <= set(table):
+            change = (table[method + plan.FROM_SCRATCH] - table[method]).dropna()
+            pairs[level] = results.mean_and_interval(change)
+    return told(f"{name(method)} from scratch", "itself on pretrained features", pairs)
+
+
+def scratch_doubled(numbers, dataset="grocery"):
+    """What twice the epochs change from scratch, at each level, seed by seed: a clause."""
+    twice, texts = f"{plan.FROM_SCRATCH}@{2 * plan.SCRATCH['epochs']}", {}
+    for level in numbers.levels(dataset):
+        table = numbers.values(dataset, level, "linear_accuracy")
+        for label in figures.ordered(label for label in table if label.endswith(twice)):
+            method = label.removesuffix(twice)
+            change = (table[label] - table[method + plan.FROM_SCRATCH]).mean()
+            texts.setdefault(name(method), []).append(amount(change))
+    return listed([f"{method} {' / '.join(changes)}" for method, changes in texts.items()])
 
 
 def crossings(numbers, dataset=MNIST):

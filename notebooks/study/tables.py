@@ -508,15 +508,12 @@ def trials(numbers):
     return rows[trial & (rows.seed == 0)]
 
 
-def tried(numbers, dataset, name, tag=""):
-    """A row for each method, a column for each level and value of a setting; and their means.
+def tried_values(numbers, dataset, name, tag=""):
+    """The rows of the trials of a setting, with columns key (the method) and tried (the value).
 
     Args:
         name: a key of TRIED.
         tag: of trials with other settings than the usual ones of this data set, say "@10".
-
-    Returns:
-        Data frame, and a sentence on the means; the frame is empty if nothing was tried.
     """
     mark, setting = TRIED[name]
     rows = trials(numbers)
@@ -526,7 +523,16 @@ def tried(numbers, dataset, name, tag=""):
     usual = getattr(plan.usual_settings(numbers.profile, dataset), setting)
     rows = rows.assign(tried=rows.value_of.astype(float).fillna(usual))
     several = rows.groupby("key").tried.nunique()
-    rows = rows[rows.key.isin(several[several > 1].index)]
+    return rows[rows.key.isin(several[several > 1].index)]
+
+
+def tried(numbers, dataset, name, tag=""):
+    """A row for each method, a column for each level and value of a setting; and their means.
+
+    Returns:
+        Data frame, and a sentence on the means; the frame is empty if nothing was tried.
+    """
+    rows = tried_values(numbers, dataset, name, tag)
     numbers_of = rows.pivot_table(index=["key", "level"], columns="tried", values="value")
     table = []
     for key in figures.ordered(rows.key):

@@ -22,7 +22,7 @@ TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
 TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = "has several seeds says swapped tail tally identified settings budget_of_bits parts"
 OFFERED += " code levels_found rounding sources learned temperatures doubled crossings first_run"
-OFFERED += " highest ends turned"
+OFFERED += " highest ends turned best_tried from_scratch scratch_doubled"
 NAMES = {"MNIST": MNIST, "CIFAR": "cifar100", "MODELNET": "modelnet10", "GROCERY": "grocery"}
 NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIST}_swapped"}
 NAMES |= {f"TAIL{ratio}": f"{MNIST}_tail{ratio}" for ratio in (10, 50)}
@@ -32,10 +32,14 @@ PICTURES += (f"information_of_parts_{MNIST}",)
 
 
 def accuracies(numbers, dataset):
-    """Linear accuracy of every method at each level of a data set, as a folded table."""
+    """Linear accuracy of every method at each level of a data set, as a folded table; below it that
+    of methods with a net from scratch, where it was run."""
     columns = [tables.Column(level, level, "linear_accuracy") for level in numbers.levels(dataset)]
     title = f"{figures.dataset_name(dataset)}: linear accuracy of every method, %"
-    return folded(title, tables.cells(numbers, dataset, columns))
+    table = tables.cells(numbers, dataset, columns)
+    scratch = tables.cells(numbers.tagged(plan.FROM_SCRATCH), dataset, columns)
+    scratch["method"] = [f"{method}, from scratch" for method in scratch.method]
+    return folded(title, pd.concat([table, scratch]))
 
 
 def on_the_tree(numbers, dataset):
@@ -83,12 +87,37 @@ def means_tried(numbers, dataset, setting):
     return means.partition(": ")[2].removesuffix(".") if len(table) else "not tried"
 
 
-def trials(numbers, dataset, tag=""):
-    """Linear accuracy of each method at each temperature tried on a validation set, folded; see
-    tables.tried for the tag."""
-    table, _ = tables.tried(numbers, dataset, "temperature", tag)
+def trials(numbers, dataset, tag="", setting="temperature"):
+    """Linear accuracy of each method at each value of a setting tried on a validation set, folded;
+    see tables.tried_values for the tag."""
+    table, _ = tables.tried(numbers, dataset, setting, tag)
     name = figures.dataset_name(dataset)
-    return folded(f"{name}: trials of temperature, %", table) if len(table) else ""
+    return folded(f"{name}: trials of {setting}, %", table) if len(table) else ""
+
+
+def budget_trials(numbers):
+    """Linear accuracy on validation digits after the usual epochs, after twice as many, and the
+    change, folded."""
+    rows = tables.trials(numbers)
+    rows = rows[rows.dataset == plan.DIGITS_TUNING]
+    usual = plan.usual_settings(numbers.profile).epochs
+    table = []
+    for method in plan.BUDGET_MNIST:
+        row = {"method": figures.method_name(method)}
+        for level in numbers.levels(MNIST):
+            part = rows[(rows.level == level)].set_index("method").value
+            ends = [_at_epochs(part, method, epochs) for epochs in (usual, 2 * usual)]
+            row |= {f"{level}, {n} epochs": results.percent(end)
+                    for n, end in zip((usual, 2 * usual), ends)}  # fmt: skip
+            row[f"{level}, change"] = results.percent(ends[1] - ends[0], signed=True)
+        table.append(row)
+    return folded("Hierarchical MNIST (validation): the budget doubled, %", pd.DataFrame(table))
+
+
+def _at_epochs(values, method, epochs):
+    """The accuracy of a method after so many epochs, whatever else stands in its label."""
+    found = values[values.index.str.fullmatch(rf"{method}@{epochs}(@t[\d.]+)?")]
+    return found.iloc[0] if len(found) else float("nan")
 
 
 def origin(numbers):
@@ -109,13 +138,14 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-MADE_HERE = (accuracies, on_the_tree, budgets, means_tried, trials, origin, glance)
+MADE_HERE = (accuracies, on_the_tree, budgets, means_tried, trials, budget_trials, origin, glance)
 
 
 def words(numbers):
     """What the expressions of a template may use."""
     tags = {"early": tables.tag_of_short(numbers.profile), "slow": _slow(numbers.profile)}
     tags["brief"] = tables.tag_of_short(numbers.profile, "cifar100")
+    tags["scratch"] = plan.FROM_SCRATCH
     tags["cool"] = f"{tags['brief']}@t{plan.START_TEMPERATURE:g}"
     known = {**_offered(numbers), **NAMES, "epochs": plan.usual_settings(numbers.profile).epochs}
     known["longer"] = tables.tag_of_longer(numbers.profile)
