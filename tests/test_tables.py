@@ -363,12 +363,12 @@ def test_trials_are_of_the_values_tried():
     rate = plan.usual_settings("cpu", name).learning_rate
     (row,), text = tables.tried(numbers, name, "learning rate")[0].to_dict("records"), ""
     assert (row["data set"], row["method"]) == ("CIFAR-100", "G-HMLC")
-    assert row["class, learning rate 0.003"] == "10.0"
-    assert row[f"class, learning rate {rate:g}"] == "20.0"
+    assert row["class, 0.003"] == "10.0"
+    assert row[f"class, {rate:g}"] == "20.0"
     table, text = tables.tried(numbers, name, "temperature")
-    assert table.loc[0, "class, temperature 0.4"] == "70.0"
-    assert table.loc[0, f"class, temperature {plan.START_TEMPERATURE:g}"] == "20.0"
-    assert text == "Mean over methods and levels: 20.0 at 0.1, 70.0 at 0.4."
+    assert table.loc[0, "class, 0.4"] == "70.0"
+    assert table.loc[0, f"class, {plan.START_TEMPERATURE:g}"] == "20.0"
+    assert text == "By temperature; mean over methods and levels: 20.0 at 0.1, 70.0 at 0.4."
 
 
 def test_nothing_tried_gives_no_table(numbers):

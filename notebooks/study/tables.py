@@ -541,11 +541,11 @@ def tried(numbers, dataset, name, tag=""):
         for level in figures.ordered_levels(rows.level):
             for value in numbers_of.columns:
                 accuracy = numbers_of[value].get((key, level), np.nan)
-                row[f"{level}, {name} {value:g}"] = results.percent(accuracy)
+                row[f"{level}, {value:g}"] = results.percent(accuracy)
         table.append(row)
     means = numbers_of.dropna().mean().items()
     text = ", ".join(f"{results.percent(mean)} at {value:g}" for value, mean in means)
-    return pd.DataFrame(table), f"Mean over methods and levels: {text}."
+    return pd.DataFrame(table), f"By {name}; mean over methods and levels: {text}."
 
 
 def variants(numbers, dataset="cifar100_tuning"):

@@ -23,7 +23,13 @@ TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = "has several seeds says swapped tail tally identified settings budget_of_bits parts"
 OFFERED += " code levels_found rounding sources learned temperatures doubled crossings first_run"
 OFFERED += " highest ends turned best_tried from_scratch scratch_doubled"
-NAMES = {"MNIST": MNIST, "CIFAR": "cifar100", "MODELNET": "modelnet10", "GROCERY": "grocery"}
+NAMES = {
+    "MNIST": MNIST,
+    "DIGITS": plan.DIGITS_TUNING,
+    "CIFAR": "cifar100",
+    "MODELNET": "modelnet10",
+    "GROCERY": "grocery",
+}
 NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIST}_swapped"}
 NAMES |= {f"TAIL{ratio}": f"{MNIST}_tail{ratio}" for ratio in (10, 50)}
 PICTURES = ("finding", "finding_grocery", "accuracy_against_epochs", "every_run_mnist")
@@ -97,21 +103,20 @@ def trials(numbers, dataset, tag="", setting="temperature"):
 
 def budget_trials(numbers):
     """Linear accuracy on validation digits after the usual epochs, after twice as many, and the
-    change, folded."""
-    rows = tables.trials(numbers)
-    rows = rows[rows.dataset == plan.DIGITS_TUNING]
+    change, folded; "" if it was not tried."""
     usual = plan.usual_settings(numbers.profile).epochs
-    table = []
+    budgets, rows, table = (usual, 2 * usual), tables.trials(numbers), []
+    rows = rows[rows.dataset == plan.DIGITS_TUNING]
     for method in plan.BUDGET_MNIST:
         row = {"method": figures.method_name(method)}
-        for level in numbers.levels(MNIST):
-            part = rows[(rows.level == level)].set_index("method").value
-            ends = [_at_epochs(part, method, epochs) for epochs in (usual, 2 * usual)]
-            row |= {f"{level}, {n} epochs": results.percent(end)
-                    for n, end in zip((usual, 2 * usual), ends)}  # fmt: skip
+        for level in numbers.levels(plan.DIGITS_TUNING):
+            values = rows[rows.level == level].set_index("method").value
+            ends = [_at_epochs(values, method, epochs) for epochs in budgets]
+            row |= {f"{level}, {n} epochs": results.percent(end) for n, end in zip(budgets, ends)}
             row[f"{level}, change"] = results.percent(ends[1] - ends[0], signed=True)
-        table.append(row)
-    return folded("Hierarchical MNIST (validation): the budget doubled, %", pd.DataFrame(table))
+        table += [row] if set(row.values()) - {row["method"], "–"} else []
+    title = "Hierarchical MNIST (validation): the budget doubled, %"
+    return folded(title, pd.DataFrame(table)) if table else ""
 
 
 def _at_epochs(values, method, epochs):
