@@ -6,7 +6,6 @@ pip install pytorch-metric-learning
 import torch
 import torch.nn.functional as F
 from common import median_seconds, report
-from pytorch_metric_learning.losses import SupConLoss
 
 from hmlc_core import losses, masks
 
@@ -37,6 +36,8 @@ def ours(samples, levels, make, dim=DIM):
 
 def theirs(samples, levels):
     """One call a level on the masked, normalised embeddings, as its users would write it."""
+    from pytorch_metric_learning.losses import SupConLoss
+
     z, labels = batch(samples, levels)
     fixed = masks.split_masks(z.detach().flatten(0, 1), levels)
     supcon = SupConLoss(temperature=0.1)
