@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 CODE = Path(__file__).resolve().parents[1]  # this checkout
-WORK = Path(os.environ.get("HMLC_ROOT", CODE)).expanduser().resolve()  # what runs write
+WORK = Path(os.environ.get("HMLC_ROOT") or CODE).expanduser().resolve()  # what runs write
 DATA = WORK / "data"
 FIGURES = WORK / "figures"
 

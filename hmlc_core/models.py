@@ -171,7 +171,7 @@ def projection_head(features, dim, batch_norm=True):
     """features [B, F] -> embedding z [B, dim]: Linear, BatchNorm, ReLU, Linear, plain BatchNorm.
 
     Ours; the paper's is not known. Without the BatchNorms the part of the embedding that should
-    tell level 2 collapses on hierarchical MNIST: see notebook 04.
+    tell level 2 collapses on hierarchical MNIST.
     """
     norm, last = nn.BatchNorm1d(features), nn.BatchNorm1d(dim, affine=False)
     first = nn.Linear(features, features, bias=not batch_norm)

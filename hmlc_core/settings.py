@@ -88,7 +88,7 @@ def checked(name, kind, value):
 
 _CPU = Settings()
 _SMOKE = replace(_CPU, canvas=48, train_size=512, test_size=256, epochs=1, dim=32)
-_CONVERGED = replace(_CPU, fresh=True, epochs=40)  # by the rule in RESULTS.md
+_CONVERGED = replace(_CPU, fresh=True, epochs=40)
 _PAPER = replace(_CONVERGED, digits="torchvision", canvas=192, train_size=54000, test_size=10000)
 _PAPER = replace(_PAPER, encoder="resnet18", epochs=50, batch_size=512, learning_rate=3e-3)
 _GPU = replace(_PAPER, train_size=24000, epochs=20, batch_size=256)  # an hour or two on a T4

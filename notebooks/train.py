@@ -13,20 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from hmlc_core import METHODS, HierarchicalDataset, distributed, load_dataset, pretrain
+from hmlc_core import METHODS, distributed, load_dataset, pretrain
 from study import options, plan
-
-
-def load(name, profile):
-    if name.endswith(".npz"):
-        return HierarchicalDataset.load(name)
-    return load_dataset(name, plan.usual_settings(profile, name))
 
 
 @record
 def main(words=None):
     parser = argparse.ArgumentParser(prog="train.py", description=__doc__.partition("\n")[0])
-    parser.add_argument("dataset", help="a name for load_dataset, or the path of an .npz")
+    parser.add_argument("dataset", help="a name for load_dataset")
     parser.add_argument("method", choices=METHODS)
     usual = "gpu" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--profile", choices=options.PROFILES, default=usual)
@@ -34,11 +28,11 @@ def main(words=None):
     args = parser.parse_args(words)
     with distributed.group(minutes=120) as device:  # the first may have to download and render
         first = distributed.rank() == 0
+        settings = plan.usual_settings(args.profile, args.dataset, args.method)
         if first:
-            load(args.dataset, args.profile)  # makes the cache that the others read
+            load_dataset(args.dataset, settings, "train")  # makes the cache that the others read
         distributed.barrier()
-        data = load(args.dataset, args.profile)
-        settings = plan.usual_settings(args.profile, data.name, args.method)
+        data = load_dataset(args.dataset, settings, "train")
         run = pretrain(data, args.method, settings, args.seed, device=device, progress=first)
         distributed.barrier()  # the checkpoint is written
     if first:

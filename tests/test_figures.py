@@ -250,6 +250,18 @@ def test_differences_have_the_colour_of_their_verdict():
         assert line.get_color() == wanted
 
 
+def test_small_differences_beside_a_large_one_are_still_seen():
+    near, far = (
+        [Difference("a", 0.01, 0.002)],
+        [Difference("a", 0.5, 0.3), Difference("b", 0.01, 0)],
+    )
+    small, large = figures.differences({"near": near, "far": far}).axes
+    assert (small.get_xscale(), large.get_xscale()) == ("linear", "symlog")
+    assert "logarithmic" in large.get_xlabel() and "logarithmic" not in small.get_xlabel()
+    place = large.transData.transform([(0, 0), (1, 0), (50, 0)])[:, 0]
+    assert (place[1] - place[0]) / (place[2] - place[0]) > 0.08  # of 1 in 50 points, not 0.02
+
+
 def test_cells_of_claims_have_the_number_and_the_colour_of_their_verdict():
     cells = [Difference("", 0.02, 0.01), Difference("", -0.3, 0.1), Difference("", 0.004, 0.01)]
     cells += [Difference("", 0.5, float("nan")), Difference("", float("nan"), float("nan"))]

@@ -245,6 +245,15 @@ print(*told, plt.rcParams["font.size"], plt.rcParams["axes.spines.top"], sep="\\
 """
 
 
+def test_an_empty_work_folder_is_none(tmp_path):
+    paths = {"HMLC_ROOT": "", "PYTHONPATH": str(files.CODE)}
+    code = "from hmlc_core import files; print(files.WORK)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | paths, cwd=tmp_path, capture_output=True
+    )
+    assert ran.stdout.decode().strip() == str(files.CODE), ran.stderr.decode()
+
+
 def test_work_elsewhere_leaves_the_code_where_it_is(tmp_path):
     """HMLC_ROOT moves what is written, not the style of the figures nor the commit."""
     root = tmp_path / "work"

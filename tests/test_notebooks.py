@@ -257,6 +257,11 @@ def test_your_own_data_induces_a_level_above_flat_labels(pictures, monkeypatch):
     assert "±" not in made["table"].to_string() and (files.FIGURES / "own-flat").is_dir()
 
 
+def test_your_own_data_hands_on_how_to_read(pictures, monkeypatch):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'hue'"):
+        run_own_data(pictures, monkeypatch, reading={"hue": 1})
+
+
 def test_your_own_data_asks_for_a_path(monkeypatch):
     with pytest.raises(ValueError, match="set `path` in the cell above"):
         run_cells("your_own_data", monkeypatch)

@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from hmlc_core import HierarchicalDataset, pretrain
+from hmlc_core import pretrain
 from study import plan
 
 SCRIPT = str(ROOT / "notebooks" / "train.py")
@@ -15,10 +15,8 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 @pytest.mark.parametrize("launcher", [[], TORCHRUN], ids=["alone", "two processes"])
-def test_the_script_trains_what_pretrain_then_finds(launcher, dataset, tmp_path):
-    path = tmp_path / "mine.npz"
-    dataset.save(path)
-    words = [str(path), "split", "--profile", "smoke", "--seed", "1"]
+def test_the_script_trains_what_pretrain_then_finds(launcher, tmp_path):
+    words = [plan.MNIST, "split", "--profile", "smoke", "--seed", "1"]
     environment = {**os.environ, "HMLC_ROOT": str(tmp_path), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
         [sys.executable, *launcher, SCRIPT, *words],
@@ -28,9 +26,8 @@ def test_the_script_trains_what_pretrain_then_finds(launcher, dataset, tmp_path)
     assert ended.stdout.count("split seed 1: loss") == 1
     (checkpoint,) = (tmp_path / "data" / "runs").rglob("checkpoint.pt")
     made = checkpoint.stat().st_mtime_ns
-    data = HierarchicalDataset.load(path)
-    settings = plan.usual_settings("smoke", data.name, "split")
-    run = pretrain(data, "split", settings, 1, folder=tmp_path / "data" / "runs", progress=False)
+    settings, folder = plan.usual_settings("smoke", plan.MNIST, "split"), tmp_path / "data" / "runs"
+    run = pretrain(plan.MNIST, "split", settings, 1, folder=folder, progress=False)
     assert run.folder == checkpoint.parent and checkpoint.stat().st_mtime_ns == made
 
 

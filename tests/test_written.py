@@ -295,7 +295,7 @@ def test_provenance_counts_rows_and_knows_that_grocery_is_no_digit():
     made += rows("grocery", "split", "item", "linear_accuracy", [0.1])
     table = sentences.provenance(numbers_of(made)).set_index("data set")
     assert dict(table.numbers) == {"Grocery Store": "1", "Hierarchical MNIST": "2"}
-    assert table.loc["Hierarchical MNIST", "commits"] == "abc (2)"
+    assert table.loc["Hierarchical MNIST", "commits"] == "abc"
     assert sentences.sources(numbers_of(made)) == "* somewhere: 3 numbers"
 
 

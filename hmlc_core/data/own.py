@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hmlc_core.data import each, folders, kinds, labels, meshes, tables
+from hmlc_core.data import each, folders, kinds, labels, needs, tables
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.data.images import read_image
 from hmlc_core.data.notes import Notes, some
@@ -260,6 +260,9 @@ def _read_one(path, size):
         return "there is no such file: a table names files relative to its own folder"
     try:
         if kinds.kind(path) == "mesh":
+            with needs("meshes"):
+                from hmlc_core.data import meshes
+
             return meshes.render_views(meshes.read_mesh(path), size)
         return read_image(path, size)[None]
     except (ValueError, OSError) as error:

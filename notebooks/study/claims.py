@@ -30,8 +30,13 @@ class Difference(NamedTuple):
     half_width: float
 
     @property
+    def direction(self):
+        """ "above", "below" or "undecided"."""
+        return results.direction(self.value, self.half_width)
+
+    @property
     def verdict(self):
-        """ "above", "below" or "undecided", with the numbers in points."""
+        """The direction, with the numbers in points."""
         return results.verdict(self.value, self.half_width)
 
 
@@ -47,7 +52,7 @@ class Claim:
         """One sentence: in how many comparisons it is above, below, undecided."""
         if not self.differences:
             return f"{self.text}: not run, or one side was run here and the other is recorded."
-        words = [difference.verdict.split()[0] for difference in self.differences]
+        words = [difference.direction for difference in self.differences]
         counts = [f"{word} in {words.count(word)}" for word in WORDS if word in words]
         return f"{self.text}: {', '.join(counts)} of {len(words)} comparisons."
 

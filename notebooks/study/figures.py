@@ -292,10 +292,9 @@ def claims_map(columns, claims):
     axis.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
     axis.spines[:].set_visible(False)
     _name_groups(axis, [name for name, _ in columns])
-    text = "Differences of linear accuracy in points. Blue: above; orange: below; grey: undecided, "
-    text += (
-        "by the 95 % interval\nunder the number (none: one seed); a wide one: runs end far apart."
-    )
+    text = "Differences of linear accuracy in points. Blue: above; orange: below (the 95 % "
+    text += "interval leaves out zero);\n"
+    text += "grey: undecided, by the interval under the number (none: one seed)."
     figure.supxlabel(text, fontsize=8)
     return figure
 
@@ -408,7 +407,10 @@ def accuracy_per_level(summary, level_names, methods):
     return figure
 
 
-def differences(panels, xlabel="difference, points"):
+NEAR, FAR = 5, 0.2  # points shown in proportion; a share beyond which others would not be seen
+
+
+def differences(panels):
     """Mean differences with their intervals, one row each, grey where the interval holds zero.
 
     Args:
@@ -423,7 +425,13 @@ def differences(panels, xlabel="difference, points"):
             look = dict(fmt="o", ms=4, capsize=3, color=verdict_colour(value, half_width))
             axis.errorbar(100 * value, row, xerr=100 * half_width, **look)
         axis.axvline(0, color="0.2", lw=0.8)
+        far = max(abs(value) for _, value, _ in rows) > FAR
+        if far:
+            axis.set_xscale("symlog", linthresh=NEAR)
+            ticks = [-10 * NEAR, -NEAR, 0, NEAR, 10 * NEAR]
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         title = title.replace(" − ", "\n− ") if len(panels) > 2 else title
+        xlabel = "difference, points" + (f"\n(logarithmic beyond {NEAR})" if far else "")
         axis.set(xlabel=xlabel, title=title, ylim=(longest - 0.5, -0.5))
         axis.set_yticks(range(len(rows)), [text for text, *_ in rows])
     return figure

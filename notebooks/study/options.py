@@ -19,7 +19,7 @@ EXTRAS = {
     "modelnet10": "Table 1",
     "modelnet40": "Table 1",
     "grocery": "photographs, pretrained encoder",
-    "scratch": "grocery without it",
+    "scratch": "photographs, a net from scratch",
     "budget": "fewer and more epochs",
     "temperature": "Table 1 at 0.1",
     "claims": "three levels, tree, tails",

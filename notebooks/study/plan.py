@@ -163,8 +163,8 @@ GROUPS = (
     Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
     Group(("grocery",), ("grocery",), GROCERY_METHODS, seeds=10),
     Group(("grocery",), ("grocery",), ("cross_entropy",), (UNTOUCHED,), seeds=10),
-    Group(("grocery", "scratch"), ("grocery",), SCRATCH_METHODS, (SCRATCH,), seeds=3),
-    Group(("grocery", "scratch"), ("grocery",), SCRATCH_METHODS[::3], (_SCRATCH_TWICE,), seeds=1),
+    Group(("scratch",), ("grocery",), SCRATCH_METHODS, (SCRATCH,), seeds=3),
+    Group(("scratch",), ("grocery",), ("cross_entropy", "g_hmlc"), (_SCRATCH_TWICE,), seeds=1),
     Group(("grocery", "tuning"), ("grocery_tuning",), GROCERY_METHODS[1:], _FOUR, seeds=1),
 )
 

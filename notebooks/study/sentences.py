@@ -18,7 +18,6 @@ from study.plan import MNIST
 CONTROLS = ("shared", "split", "random", "sign", "rectified")
 PAPER = ("g_hmlc", "a_hmlc")
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-TESTED = MNIST, *plan.TABLE1, "grocery"
 
 
 class Reference(tables.Numbers):
@@ -187,20 +186,20 @@ def several(numbers, dataset, methods=PAPER):
     return len(each) == len(methods) and each.min() > 1
 
 
-def tally(numbers, a, b, datasets=TESTED):
+def tally(numbers, a, b):
     """In how many comparisons of linear accuracy a is above, below, undecided: a clause."""
-    places = claims.tested(numbers, [one for one in datasets if several(numbers, one, (a, b))])
-    claim = claims.compare(numbers, a, b, places)
-    words = [difference.verdict.split()[0] for difference in claim.differences]
+    datasets = [one for one in plan.BY_NOTEBOOK if several(numbers, one, (a, b))]
+    claim = claims.compare(numbers, a, b, claims.tested(numbers, datasets))
+    words = [difference.direction for difference in claim.differences]
     if not words:
         return f"{name(a)} against {name(b)} was not run"
     counts = [f"{word} in {count(words.count(word))}" for word in claims.WORDS if word in words]
     return f"{name(a)} against {name(b)} is {', '.join(counts)} of {count(len(words))} comparisons"
 
 
-def identified(numbers, datasets=TESTED):
+def identified(numbers):
     """Where a method of the paper is above every control that identifies nothing: a sentence."""
-    places = claims.tested(numbers, [one for one in datasets if several(numbers, one)])
+    places = claims.tested(numbers, [one for one in plan.BY_NOTEBOOK if several(numbers, one)])
     won = [
         f"{name(method)} on {figures.dataset_name(dataset)}, {level}"
         for dataset, level in places
@@ -283,24 +282,25 @@ def levels_found(numbers, dataset):
     return listed(texts or ["not analysed"])
 
 
-def rounding(numbers, method="g_hmlc", level="subsidiary"):
-    """What sets of the same seeds gave by codes that differ in rounding alone: texts in a row."""
+def rounding(numbers):
+    """What G-HMLC's same seeds gave by codes that differ in rounding alone: texts in a row."""
     table = tables.repeats(numbers.profile)
-    row = table[table.method == figures.method_name(method)] if len(table) else table
-    columns = [column for column in row if column.startswith(f"{level}, ")]
+    row = table[table.method == figures.method_name("g_hmlc")] if len(table) else table
+    columns = [column for column in row if column.startswith("subsidiary, ")]
     texts = [row[column].iloc[0] for column in columns if len(row)]
     return listed([text for text in texts if text != "–"] or ["not repeated"])
 
 
 SETTLED = 0.02  # change of accuracy that twice the budget may make
+SMALL = "subsidiary"  # the level of hierarchical MNIST that not every method learns
 LEARNED = 0.5  # accuracy above which a run has learned a level of ten classes
 
 
-def learned(numbers, dataset=MNIST, level="subsidiary"):
-    """Which methods learned a level in all of their runs, in some, in none: a clause."""
-    values = numbers.values(dataset, level, "linear_accuracy")
+def learned(numbers):
+    """Which methods learned the small digit in all of their runs, in some, in none: a clause."""
+    values = numbers.values(MNIST, SMALL, "linear_accuracy")
     always, never, some = [], [], []
-    for key in numbers.methods(dataset):
+    for key in numbers.methods(MNIST):
         runs = values[key].dropna()
         got = int((runs > LEARNED).sum())
         if got in (0, len(runs)):
@@ -311,28 +311,34 @@ def learned(numbers, dataset=MNIST, level="subsidiary"):
     return "; ".join([*parts, *some, *([f"not by {listed(never)}"] if never else [])])
 
 
-def first_run(numbers, method, dataset=MNIST, level="subsidiary"):
+def first_run(numbers, method):
     """Whether a method's run with seed 0, the one that maps show, learned a level: a sentence
     without its full stop."""
-    table = numbers.values(dataset, level, "linear_accuracy")
+    table = numbers.values(MNIST, SMALL, "linear_accuracy")
     if method not in table:
         return f"{name(method)} was not run"
     accuracy = table[method].xs(0, level="seed").iloc[0]
     word = "learned" if accuracy > LEARNED else "did not learn"
-    return f"{name(method)}'s run {word} the {level} level ({results.percent(accuracy)} %)"
+    return f"{name(method)}'s run {word} the {SMALL} level ({results.percent(accuracy)} %)"
 
 
-def ends(numbers, method, dataset=MNIST, level="subsidiary"):
+def ends(numbers, method):
     """The linear accuracies in which a method's runs end, in %, ascending: a list."""
-    table = numbers.values(dataset, level, "linear_accuracy")
+    table = numbers.values(MNIST, SMALL, "linear_accuracy")
     values = sorted(table[method].dropna()) if method in table else []
     return listed([results.percent(value) for value in values] or ["–"])
 
 
-def turned(numbers, dataset="cifar100"):
+def average(numbers, method):
+    """The mean linear accuracy of a method's runs, in %."""
+    table = numbers.values(MNIST, SMALL, "linear_accuracy")
+    return results.percent(table[method].mean()) if method in table else "–"
+
+
+def turned(numbers):
     """How many verdicts another temperature reverses or makes undecided or decided: a clause."""
-    columns, _ = claims.by_temperature(numbers, dataset)
-    words = [[results.direction(d.value, d.half_width) for d in one] for one in columns.values()]
+    columns, _ = claims.by_temperature(numbers)
+    words = [[difference.direction for difference in one] for one in columns.values()]
     half = len(words) // 2
     pairs = [pair for a, b in zip(words[:half], words[half:]) for pair in zip(a, b)]
     opposite = sum(set(pair) == {"above", "below"} for pair in pairs)
@@ -341,18 +347,20 @@ def turned(numbers, dataset="cifar100"):
     return f"{of}, {count(other)} more change to or from undecided"
 
 
-def highest(numbers, method, dataset=MNIST, level="subsidiary"):
+def highest(numbers, method):
     """The highest linear accuracy, in %, of a method's runs of a data set, at any setting."""
-    rows = numbers.rows[(numbers.rows.dataset == dataset) & (numbers.rows.level == level)]
+    rows = numbers.rows[(numbers.rows.dataset == MNIST) & (numbers.rows.level == SMALL)]
     rows = rows[(rows.metric == "linear_accuracy") & (rows.method.str.split("@").str[0] == method)]
     return results.percent(rows.value.max())
 
 
 def temperatures(numbers, dataset):
-    """Which method has which temperature on a data set: a clause."""
+    """Which method has which temperature on a data set, of those that had trials: a clause."""
+    rows = numbers.rows[numbers.rows.dataset == f"{dataset}_tuning"].method
+    tried = set(rows[rows.str.contains("@t")].str.split("@").str[0])
     own = {}
     for key in numbers.methods(dataset):
-        if key not in ("cross_entropy", "raw"):
+        if key in tried:
             settings = plan.usual_settings(numbers.profile, dataset, key)
             own.setdefault(settings.temperature, []).append(name(key))
     return "; ".join(f"{value:g} for {listed(own[value])}" for value in sorted(own))
@@ -390,23 +398,23 @@ def best_tried(numbers, dataset, setting):
     return "; ".join(f"{value:g} for {listed(map(name, keys))}" for value, keys in values.items())
 
 
-def from_scratch(numbers, method, dataset="grocery"):
+def from_scratch(numbers, method):
     """What a method with a net of its own is below the same on pretrained features: a sentence
     without its full stop."""
     pairs = {}
-    for level in numbers.levels(dataset):
-        table = numbers.values(dataset, level, "linear_accuracy")
+    for level in numbers.levels("grocery"):
+        table = numbers.values("grocery", level, "linear_accuracy")
         if {method, method + plan.FROM_SCRATCH} <= set(table):
             change = (table[method + plan.FROM_SCRATCH] - table[method]).dropna()
             pairs[level] = results.mean_and_interval(change)
     return told(f"{name(method)} from scratch", "itself on pretrained features", pairs)
 
 
-def scratch_doubled(numbers, dataset="grocery"):
+def scratch_doubled(numbers):
     """What twice the epochs change from scratch, at each level, seed by seed: a clause."""
     twice, texts = f"{plan.FROM_SCRATCH}@{2 * plan.SCRATCH['epochs']}", {}
-    for level in numbers.levels(dataset):
-        table = numbers.values(dataset, level, "linear_accuracy")
+    for level in numbers.levels("grocery"):
+        table = numbers.values("grocery", level, "linear_accuracy")
         for label in figures.ordered(label for label in table if label.endswith(twice)):
             method = label.removesuffix(twice)
             change = (table[label] - table[method + plan.FROM_SCRATCH]).mean()
@@ -414,11 +422,11 @@ def scratch_doubled(numbers, dataset="grocery"):
     return listed([f"{method} {' / '.join(changes)}" for method, changes in texts.items()])
 
 
-def crossings(numbers, dataset=MNIST):
+def crossings(numbers):
     """Pairs of methods of which one budget's interval says above and another's below: a clause."""
-    points = tables.budget_points(numbers, dataset)
+    points = tables.budget_points(numbers, MNIST)
     texts = []
-    for level in numbers.levels(dataset):
+    for level in numbers.levels(MNIST):
         part = points[points.level == level]
         table = part.pivot_table(index=["epochs", "seed"], columns="method", values="value")
         for a, b in combinations(figures.ordered(table.columns), 2):
@@ -454,10 +462,9 @@ def provenance(numbers):
     table = []
     for dataset, rows in numbers.rows.groupby(numbers.rows.dataset.map(family)):
         runs = rows[["dataset", "method", "seed"]].drop_duplicates()
-        commits = rows.commit.value_counts().items()
         row = {"data set": figures.dataset_name(dataset), "runs": f"{len(runs):,}"}
         row |= {"numbers": f"{len(rows):,}", "device": tables.listed(rows.device)}
-        row["commits"] = ", ".join(f"{commit} ({number:,})" for commit, number in commits)
+        row["commits"] = ", ".join(rows.commit.value_counts().index)  # most numbers first
         table.append(row)
     return pd.DataFrame(table)
 

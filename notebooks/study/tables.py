@@ -658,7 +658,8 @@ def mask_agreement(numbers):
         name=[figures.method_name(method) for method in rows.method],
         where=[figures.dataset_name(dataset) for dataset in rows.dataset],
     )
-    return rows.pivot_table(index=["where", "name"], columns="kind", values="value").round(2)
+    table = rows.pivot_table(index=["where", "name"], columns="kind", values="value").round(2)
+    return table.dropna()  # where levels are a tree, no two images share level 2 alone
 
 
 def level_posteriors(numbers, methods=("shared", "g_hmlc", "a_hmlc")):
