@@ -59,7 +59,8 @@ def test_outputs_come_without_bars_warnings_and_times():
     result = new_output("execute_result", {"text/plain": "3"}, execution_count=7)
     widget = new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}})
     frame = new_output("display_data", {"text/html": "<div><iframe srcdoc='...'></iframe></div>"})
-    hidden = stream("UserWarning: x", "stderr"), widget, frame
+    of_tqdm = stream("features:  18%|█▊   | 332/1888 [00:10<00:47, 32.57pictures/s]")
+    hidden = stream("UserWarning: x", "stderr"), widget, frame, of_tqdm
     made = publish(stream(BAR), *hidden, html, result)
     assert [cell.source for cell in made.cells] == [cell.source for cell in source().cells]
     text, shown, value = made.cells[-1].outputs

@@ -90,13 +90,18 @@ def sources_hash(notebook):
     return digest.hexdigest()
 
 
+BAR = re.compile(r"[^\n]*\d%\|[^\n]*")  # a line of tqdm
+
+
 def is_shown(output):
     """Whether an output is for readers of a committed notebook: no error stream, no progress bar,
     no whole page in a frame, which the web would not show."""
     data = output.get("data", {})
     framed = "<iframe" in "".join(data.get("text/html", ""))
     widget = "application/vnd.jupyter.widget-view+json" in data
-    return output.get("name") != "stderr" and not widget and not framed
+    text = "".join(output.get("text", ""))
+    bar = BAR.search(text) and not BAR.sub("", text).strip()
+    return output.get("name") != "stderr" and not (widget or framed or bar)
 
 
 def clean(output, number):
