@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from common import ROOT  # finds hmlc_core
 
-from hmlc_core import load_dataset, pretrain, preset
+from hmlc_core import load_dataset, preset, pretrain
 
 LOOP = [sys.executable, "-c", "while True: pass"]
 

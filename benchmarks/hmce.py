@@ -14,7 +14,7 @@ from loss import batch, ours
 
 from hmlc_core import losses, masks
 
-TEMPERATURE = 0.1
+TEMPERATURE, LEVELS = 0.1, 2
 
 
 def loss_of_theirs(folder):
@@ -27,9 +27,9 @@ def loss_of_theirs(folder):
     return module
 
 
-def released(loss, samples, levels=2):
+def released(loss, samples):
     """A step of HMCE, with a number for each image behind its labels, and its value."""
-    z, labels = batch(samples, levels)
+    z, labels = batch(samples, LEVELS)
     labels = torch.cat([labels, torch.arange(samples)[:, None]], 1)
 
     def step():
@@ -41,10 +41,10 @@ def released(loss, samples, levels=2):
     return step
 
 
-def masked(supcon, samples, levels=2):
+def masked(supcon, samples):
     """A step of the authors' SupCon once a level on the masked, normalised embeddings."""
-    z, labels = batch(samples, levels)
-    fixed = masks.split_masks(z.detach().flatten(0, 1), levels).unflatten(1, (samples, 2))
+    z, labels = batch(samples, LEVELS)
+    fixed = masks.split_masks(z.detach().flatten(0, 1), LEVELS).unflatten(1, (samples, 2))
 
     def step():
         z.grad = None
@@ -64,7 +64,7 @@ def main(folder):
                 lambda z, y: losses.hmce_loss(z, y, TEMPERATURE, "released"), samples
             ),
             "its authors' HMCE": released(theirs, samples),
-            "hmlc, a mask per level": ours(samples, 2, masks.split_masks),
+            "hmlc, a mask per level": ours(samples, LEVELS, masks.split_masks),
             "their SupCon, once a level": masked(supcon, samples),
         }
         values = [ways[name]().item() for name in list(ways)[:2]]

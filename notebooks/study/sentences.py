@@ -192,11 +192,11 @@ def tally(numbers, a, b):
     """In how many comparisons of linear accuracy a is above, below, undecided: a clause."""
     datasets = [one for one in plan.BY_NOTEBOOK if several(numbers, one, (a, b))]
     claim = claims.compare(numbers, a, b, claims.tested(numbers, datasets))
-    words = [difference.direction for difference in claim.differences]
-    if not words:
+    if not claim.differences:
         return f"{name(a)} against {name(b)} was not run"
-    counts = [f"{word} in {count(words.count(word))}" for word in claims.WORDS if word in words]
-    return f"{name(a)} against {name(b)} is {', '.join(counts)} of {count(len(words))} comparisons"
+    counts = [f"{word} in {count(number)}" for word, number in claim.counts().items()]
+    of = f"of {count(len(claim.differences))} comparisons"
+    return f"{name(a)} against {name(b)} is {', '.join(counts)} {of}"
 
 
 def identified(numbers):

@@ -109,22 +109,19 @@ def budget_trials(numbers):
     usual = plan.usual_settings(numbers.profile).epochs
     budgets, rows, table = (usual, 2 * usual), tables.trials(numbers), []
     rows = rows[rows.dataset == plan.DIGITS_TUNING]
+    trial = plan.usual_settings(numbers.profile, plan.DIGITS_TUNING)
     for method in plan.BUDGET_MNIST:
+        used = plan.usual_settings(numbers.profile, MNIST, method)
+        labels = [plan.run_label(method, replace(used, epochs=n), trial) for n in budgets]
         row = {"method": figures.method_name(method)}
         for level in numbers.levels(plan.DIGITS_TUNING):
             values = rows[rows.level == level].set_index("method").value
-            ends = [_at_epochs(values, method, epochs) for epochs in budgets]
+            ends = [values.get(label, float("nan")) for label in labels]
             row |= {f"{level}, {n} epochs": results.percent(end) for n, end in zip(budgets, ends)}
             row[f"{level}, change"] = results.percent(ends[1] - ends[0], signed=True)
         table += [row] if set(row.values()) - {row["method"], "–"} else []
     title = "Hierarchical MNIST (validation): the budget doubled, %"
     return folded(title, pd.DataFrame(table)) if table else ""
-
-
-def _at_epochs(values, method, epochs):
-    """The accuracy of a method after so many epochs, whatever else stands in its label."""
-    found = values[values.index.str.fullmatch(rf"{method}@{epochs}(@t[\d.]+)?")]
-    return found.iloc[0] if len(found) else float("nan")
 
 
 def epochs_of(numbers, dataset):
