@@ -123,7 +123,7 @@ PRESETS = {
         "grocery": replace(_SMOKE, **_PHOTOS, canvas=32),
     },
     # temperatures by trials
-    "cpu": _kinds(_CONVERGED, dict(epochs=30, temperature=0.2), dict(epochs=6, temperature=0.2)),
+    "cpu": _kinds(_CONVERGED, dict(epochs=30, temperature=0.2), dict(epochs=12, temperature=0.2)),
     "gpu": _kinds(_GPU, _RESNET18, _RESNET18),
     "paper": _kinds(_PAPER, _SUPCON | _RESNET50, _SUPCON | _PRETRAINED),
 }

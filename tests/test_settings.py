@@ -89,7 +89,7 @@ VALUES = {
     ("cpu", "hierarchical_mnist"): "96 6000 small_cnn 128 40 128 0.01 adamw 0.1 keep_whole",
     ("cpu", "hierarchical_mnist_path"): "96 6000 small_cnn 128 40 128 0.01 adamw 0.1 keep_whole",
     ("cpu", "cifar100"): "32 50000 small_resnet 128 30 512 0.01 adamw 0.2 crop_flip_jitter",
-    ("cpu", "modelnet"): "48 6000 small_resnet 128 6 256 0.01 adamw 0.2 crop_flip_jitter",
+    ("cpu", "modelnet"): "48 6000 small_resnet 128 12 256 0.01 adamw 0.2 crop_flip_jitter",
     ("gpu", "hierarchical_mnist"): "192 24000 resnet18 128 20 256 0.003 adamw 0.1 keep_whole",
     ("gpu", "hierarchical_mnist_path"): "192 24000 resnet18 128 20 256 0.003 adamw 0.1 keep_whole",
     ("gpu", "cifar100"): "32 50000 resnet18_cifar 128 15 512 0.003 adamw 0.1 crop_flip_jitter",

@@ -16,7 +16,7 @@ TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 BY_NOTEBOOK = (MNIST, *TABLE1, "grocery")  # data sets that notebooks 03 and 04 are run for
 TUNING = ("cifar100_tuning", "modelnet10_tuning")
 DIGITS_TUNING = f"{MNIST}_tuning"
-TRIALS = {DIGITS_TUNING: 2, "cifar100_tuning": 15, "modelnet10_tuning": 3}  # epochs by so many
+TRIALS = {DIGITS_TUNING: 2, "cifar100_tuning": 15, "modelnet10_tuning": 6}  # epochs by so many
 START_TEMPERATURE = Settings().temperature  # of all trials
 
 # A method's own temperature where it is not the preset's: profile -> data set, the one that it is a
@@ -41,8 +41,9 @@ SCRATCH = {"pretrained": "", "encoder": "small_resnet", "canvas": 64, "epochs": 
 SHORT = {
     MNIST: {"epochs": 6, "fresh": False, "temperature": START_TEMPERATURE},
     "cifar100": {"epochs": 6, "temperature": 0.4},
+    "modelnet10": {"epochs": 6, "temperature": 0.2},
 }
-COOL = SHORT["cifar100"] | {"temperature": START_TEMPERATURE}
+BRIEF = ("cifar100", "modelnet10")  # of Table 1, with a short budget
 
 MAIN = ("hmce_paper", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
 BASELINES = ("cross_entropy", "supcon", "sign", "rectified", "random", "g_hmlc_batch")
@@ -55,7 +56,7 @@ SEEDS_METHODS = ("hmce_paper", "hmce_released", "shared", "split", "sign", "head
 SEEDS_METHODS += ("g_hmlc", "a_hmlc")
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 BUDGET_MNIST = ("cross_entropy", *MAIN)
-BUDGET_CIFAR = ("cross_entropy", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
+BUDGET_TABLE1 = ("cross_entropy", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
 BATCH_METHODS = ("shared", "g_hmlc")
 RATE_METHODS = ("shared", "split", "g_hmlc", "a_hmlc")
 LEVELS_METHODS = ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc")
@@ -108,6 +109,11 @@ def _doubled(method):
     return tuple({"epochs": times(many), "temperature": temperature} for many in (2, 4))
 
 
+def _longer(name):
+    """Changes of the trials on a data set to more epochs, at each of three temperatures."""
+    return tuple({"epochs": LONGER[name], **change} for change in (_START, *_TEMPERATURES[1:3]))
+
+
 SLOWER = times(0.3)
 _RATES = each("learning_rate", (SLOWER, times(3)))
 _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
@@ -115,8 +121,7 @@ _START = {"temperature": START_TEMPERATURE}
 _FOUR = ({}, *_TEMPERATURES[:3])
 _BATCHES = tuple({"epochs": times(0.5), "batch_size": times(part)} for part in (0.5, 2))
 _SCRATCH_TWICE = SCRATCH | {"epochs": 2 * SCRATCH["epochs"]}
-LONGER = times(5)  # than the trials of the learning rate
-_LONGER = tuple({"epochs": LONGER, **change} for change in (_START, *_TEMPERATURES[1:3]))
+LONGER = {"cifar100_tuning": times(5), "modelnet10_tuning": times(4)}  # than the first trials
 GROUPS = (
     Group((), (MNIST,), MAIN, seeds=1),  # so that a laptop is done in minutes
     Group(("baselines",), (MNIST,), BASELINES),
@@ -132,10 +137,11 @@ GROUPS = (
     Group(("seeds",), (MNIST,), SEEDS_METHODS, seeds=10),
     Group(("cifar100",), ("cifar100",), TABLE1_METHODS, seeds=1),  # ten minutes each
     Group(("cifar100", "seeds"), ("cifar100",), TABLE1_METHODS, seeds=5),
-    Group(("early", "cifar100"), ("cifar100",), TABLE1_METHODS, (SHORT["cifar100"],)),
     *(Group((name,), (name,), TABLE1_METHODS) for name in TABLE1[1:]),
-    Group(("claims", "cifar100"), ("cifar100",), RESTRICTED, ({}, SHORT["cifar100"])),
-    *(Group(("claims", name), (name,), RESTRICTED) for name in TABLE1[1:]),
+    Group(("modelnet10", "seeds"), ("modelnet10",), BUDGET_TABLE1, seeds=8),
+    *(Group(("early", name), (name,), TABLE1_METHODS, (SHORT[name],)) for name in BRIEF),
+    *(Group(("claims", name), (name,), RESTRICTED) for name in TABLE1),
+    *(Group(("early", "claims", name), (name,), RESTRICTED, (SHORT[name],)) for name in BRIEF),
     Group(("claims",), (f"{MNIST}_three",), (*LEVELS_METHODS, "heads")),
     Group(("claims",), (f"{MNIST}_path",), (*LEVELS_METHODS, "level_restricted")),
     Group(("claims",), (f"{MNIST}_tail10", f"{MNIST}_tail50"), TAIL_METHODS),
@@ -146,20 +152,21 @@ GROUPS = (
     Group(("ours", "grocery"), ("grocery",), UNION, seeds=10),
     Group(("ours",), (DIGITS_TUNING, "cifar100_tuning"), UNION, _FOUR, seeds=1),
     Group(("ours", "grocery"), ("grocery_tuning",), UNION, _FOUR, seeds=1),
-    Group(("temperature",), ("cifar100",), TEMPERATURE_METHODS, (COOL,)),
-    Group(("temperature",), ("modelnet10",), TEMPERATURE_METHODS, (_START,)),
+    *(Group(("temperature",), (name,), TEMPERATURE_METHODS, (SHORT[name] | _START,))
+      for name in BRIEF),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", map(times, (0.25, 0.5))), seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(2)])),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(4)]), seeds=1),
-    Group(("budget", "cifar100"), ("cifar100",), BUDGET_CIFAR, each("epochs", [times(0.5)])),
-    Group(("budget", "cifar100"), ("cifar100",), BUDGET_CIFAR),
+    Group(("budget", "cifar100"), ("cifar100",), BUDGET_TABLE1, each("epochs", [times(0.5)])),
+    Group(("budget", "cifar100"), ("cifar100",), BUDGET_TABLE1),
+    Group(("budget", "modelnet10"), ("modelnet10",), BUDGET_TABLE1, ({}, {"epochs": times(2)})),
     Group(("tuning",), TUNING, TUNING_METHODS, ({}, *_RATES), seeds=1),
     Group(("tuning",), TUNING, TUNING_METHODS[1:], _TEMPERATURES, seeds=1),
     Group(("tuning",), (DIGITS_TUNING,), MAIN, _FOUR, seeds=1),
     Group(("tuning",), (DIGITS_TUNING,), BUDGET_MNIST, ({}, *_RATES), seeds=1),
     *(Group(("tuning",), (DIGITS_TUNING,), (key,), _doubled(key), seeds=1) for key in BUDGET_MNIST),
-    Group(("tuning",), ("cifar100_tuning",), BUDGET_CIFAR[1:], _LONGER, seeds=1),
+    *(Group(("tuning",), (name,), BUDGET_TABLE1[1:], _longer(name), seeds=1) for name in TUNING),
     Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
     Group(("grocery",), ("grocery",), GROCERY_METHODS, seeds=10),
     Group(("grocery",), ("grocery",), ("cross_entropy",), (UNTOUCHED,), seeds=10),

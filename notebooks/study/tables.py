@@ -91,6 +91,9 @@ def read(profile):
     return Numbers(profile, rows)
 
 
+MOST_ROWS = 40  # of a table that is shown unfolded
+
+
 def publish(numbers, table, name, caption, dataset=None):
     """Write a table to figures/<profile>/, with what `about` says of the data set under it.
 
@@ -100,7 +103,10 @@ def publish(numbers, table, name, caption, dataset=None):
     from IPython.display import Markdown
 
     text = f"{caption} {about(numbers, dataset)}" if dataset else caption
-    return Markdown(results.publish(table, name, text, numbers.profile))
+    written = results.publish(table, name, text, numbers.profile)
+    if len(table) > MOST_ROWS:
+        written = f"<details><summary>{len(table)} rows</summary>\n\n{written}\n</details>"
+    return Markdown(written)
 
 
 def about(numbers, dataset):
@@ -185,6 +191,8 @@ def neighbours(numbers, dataset):
         ("k-NN, {}", "knn_accuracy", None),
         ("linear − HMCE (paper), {}", "linear_accuracy", "hmce_paper"),
     ]
+    if "hmce_paper" not in numbers.methods(dataset):
+        headings.pop()
     return cells(numbers, dataset, _columns(numbers.levels(dataset), headings))
 
 
@@ -290,11 +298,11 @@ def tag_of_short(profile, dataset=MNIST):
     return plan.run_label("", short, plan.compared(short, usual, dataset))
 
 
-def tag_of_longer(profile, dataset="cifar100_tuning"):
+def tag_of_longer(profile, dataset):
     """What stands behind a method's name in the trials of temperature that are longer than those of
     the learning rate, say "@10"."""
     usual = plan.usual_settings(profile, dataset)
-    return plan.run_label("", replace(usual, epochs=plan.LONGER(usual.epochs)), usual)
+    return plan.run_label("", replace(usual, epochs=plan.LONGER[dataset](usual.epochs)), usual)
 
 
 def order(numbers):

@@ -159,7 +159,7 @@ def words(numbers):
     tags["cool"] = f"{tags['brief']}@t{plan.START_TEMPERATURE:g}"
     known = {**_offered(numbers), **NAMES, "epochs": epochs_of(numbers, MNIST)}
     known["SCRATCH"] = plan.SCRATCH
-    known["longer"] = tables.tag_of_longer(numbers.profile)
+    known["longer"] = partial(tables.tag_of_longer, numbers.profile)
     for name, tag in tags.items():
         known[name] = SimpleNamespace(**_offered(numbers.tagged(tag)))
     return known
