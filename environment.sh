@@ -1,10 +1,11 @@
-# Sourced by run_all.sh and run_tests.sh: goes to the project's folder and sets $PYTHON to a Python that is new enough;
-# install_packages then sets it to one that has every package of pyproject.toml. That is the active environment if it
-# has them; else .venv is made here and filled, once. A torch that is already there, in .venv or in the active
-# environment, is kept.
+# Sourced by run_all.sh and run_tests.sh: goes to the project's folder and sets $PYTHON to a Python
+# that is new enough; install_packages then sets it to one that has every package of pyproject.toml.
+# That is the active environment if it has them; else .venv is made here and filled, once. A torch
+# that is already there, in .venv or in the active environment, is kept.
 
 EXTRAS=${EXTRAS:-notebooks,meshes} # of pyproject.toml
-CPU_TORCH=https://download.pytorch.org/whl/cpu # the small build without CUDA, as pytorch.org documents it
+# The small build without CUDA, as pytorch.org documents it.
+CPU_TORCH=https://download.pytorch.org/whl/cpu
 
 has_packages() {
     "$1" - "$EXTRAS" 2>/dev/null <<'PY'
@@ -13,7 +14,8 @@ from packaging.requirements import Requirement
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = [project["optional-dependencies"][name] for name in sys.argv[1].split(",")]
 wanted = map(Requirement, sum(extras, project["dependencies"]))
-sys.exit(not all(r.specifier.contains(importlib.metadata.version(r.name), prereleases=True) for r in wanted))
+have = importlib.metadata.version
+sys.exit(not all(r.specifier.contains(have(r.name), prereleases=True) for r in wanted))
 PY
 }
 
@@ -24,20 +26,31 @@ find_python() {
             return
         fi
     done
-    echo "hmlc needs Python 3.11 or newer; none of python, python3, python3.11 .. python3.14 is." >&2
+    echo "hmlc needs Python 3.11 or newer;" \
+        "none of python, python3, python3.11 .. python3.14 is." >&2
     return 1
 }
 
+folder_of_torch() {
+    "$1" -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])' 2>/dev/null
+}
+
 make_venv() {
-    .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
+    if .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        return
+    fi
     rm -rf .venv
     "$1" -m venv .venv || {
         rm -rf .venv
-        echo "$1 cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv. Then run again." >&2
+        echo "$1 cannot make a virtual environment;" \
+            "on Debian or Ubuntu: apt install python3-venv. Then run again." >&2
         return 1
     }
-    torch_at=$("$1" -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])' 2>/dev/null) || return 0
-    .venv/bin/python -c 'import sys, sysconfig; open(sysconfig.get_path("purelib") + "/torch_already_there.pth", "w").write(sys.argv[1])' "$torch_at"
+    torch_at=$(folder_of_torch "$1") || return 0
+    .venv/bin/python - "$torch_at" <<'PY'
+import pathlib, sys, sysconfig
+pathlib.Path(sysconfig.get_path("purelib"), "torch_already_there.pth").write_text(sys.argv[1])
+PY
 }
 
 note_what_is_kept() {
@@ -62,14 +75,20 @@ urllib.request.urlopen(sys.argv[1], timeout=5)
 PY
 }
 
+install() {
+    .venv/bin/python -m pip install --disable-pip-version-check "$@"
+}
+
 # On Linux the usual torch brings CUDA; without a GPU the small build does.
 install_torch() {
-    if grep -q '^torch==' .venv/keep.txt || [ "$(uname)" != Linux ] || nvidia-smi >/dev/null 2>&1; then return; fi
+    if grep -q '^torch==' .venv/keep.txt || [ "$(uname)" != Linux ]; then return; fi
+    if nvidia-smi >/dev/null 2>&1; then return; fi
     if reachable "$CPU_TORCH/torch/"; then
         echo "No GPU: the CPU build of torch, about 200 MB."
-        .venv/bin/python -m pip install --disable-pip-version-check --index-url "$CPU_TORCH" torch torchvision && note_what_is_kept && return
+        install --index-url "$CPU_TORCH" torch torchvision && note_what_is_kept && return
     fi
-    echo "No GPU, but $CPU_TORCH cannot be had: torch comes from the package index, with CUDA up to 3 GB."
+    echo "No GPU, but $CPU_TORCH cannot be had:" \
+        "torch comes from the package index, with CUDA up to 3 GB."
 }
 
 install_packages() {
@@ -77,8 +96,9 @@ install_packages() {
     if ! has_packages .venv/bin/python; then
         echo "Installing into .venv (once; about 500 MB beside torch, a few minutes) ..."
         make_venv "$PYTHON" && note_what_is_kept && install_torch || return
-        .venv/bin/python -m pip install --disable-pip-version-check --constraint .venv/keep.txt --editable ".[$EXTRAS]" || {
-            echo "The installation failed; see the lines above. Run again to go on where it stopped." >&2
+        install --constraint .venv/keep.txt --editable ".[$EXTRAS]" || {
+            echo "The installation failed; see the lines above." \
+                "Run again to go on where it stopped." >&2
             return 1
         }
     fi
@@ -94,5 +114,6 @@ make_absolute HMLC_ROOT
 make_absolute HMLC_DATA
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 PYTHON=$(find_python) || exit 1
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE} # threads that spin while they wait are slow where others work too
+# Threads that spin while they wait are slow where others work too.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Regenerates every table and figure: runs the notebooks in order, headless. See: bash run_all.sh --help
+# Regenerates every table and figure: runs the notebooks in order, headless.
+# See: bash run_all.sh --help
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-"$PYTHON" notebooks/study/options.py "$@" || exit $(($? % 100)) # 100: it was asked for help, and gave it
+# 100: it was asked for help, and gave it.
+"$PYTHON" notebooks/study/options.py "$@" || exit $(($? % 100))
 install_packages
 exec "$PYTHON" notebooks/run.py "$@"

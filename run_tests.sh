@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests; installs what is missing first. Arguments go to pytest, e.g. bash run_tests.sh -k losses
+# Runs the tests; installs what is missing first. Arguments go to pytest,
+# e.g. bash run_tests.sh -k losses
 set -euo pipefail
 EXTRAS=notebooks,meshes,test
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"

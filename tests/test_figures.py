@@ -265,23 +265,29 @@ def test_small_differences_beside_a_large_one_are_still_seen():
 def test_cells_of_claims_have_the_number_and_the_colour_of_their_verdict():
     cells = [Difference("", 0.02, 0.01), Difference("", -0.3, 0.1), Difference("", 0.004, 0.01)]
     cells += [Difference("", 0.5, float("nan")), Difference("", float("nan"), float("nan"))]
-    columns = {("A", "coarse"): cells, ("A", "fine"): cells[::-1], ("B", "fine"): cells}
-    axis = figures.claims_map(columns, [f"claim {i}" for i in range(5)]).axes[0]
+    columns = {("A", "coarse"): cells, ("A", "fine"): cells[::-1], ("B, 3 seeds", "fine"): cells}
+    groups = {"theirs": ["claim 0", "claim 1"], "ours": ["claim 2", "claim 3", "claim 4"]}
+    axis = figures.claims_map(columns, groups, counted=True).axes[0]
+    rows = [1, 2, 4, 5, 6]  # a heading stands above each group
     looks = {}
     for cell in axis.patches:
         looks[cell.get_x() + 0.5, cell.get_y() + 0.5] = mcolors.to_hex(cell.get_facecolor()).upper()
     texts, small = {}, {}
     for text in axis.texts:
         x, y = text.get_position()
-        (small if text.get_fontsize() == 6 else texts)[x, round(y)] = text.get_text()
-    assert small == {(0, 2): "± 1.0", (1, 2): "± 1.0", (2, 2): "± 1.0"}  # of the undecided alone
-    expected = [("+2.0", "POSITIVE"), ("-30.0", "NEGATIVE"), ("+0.4", "NEUTRAL")]
-    expected += [("+50.0", "NEUTRAL"), ("–", "white")]
+        (small if text.get_fontsize() == 6.5 else texts)[x, round(y)] = text.get_text()
+    expected = [("+2.0", "± 1.0", "POSITIVE"), ("-30.0", "± 10.0", "NEGATIVE")]
+    expected += [("+0.4", "± 1.0", "NEUTRAL"), ("+50.0", "", "NEUTRAL"), ("–", "", "white")]
     for x, order in ((0, 1), (1, -1), (2, 1)):
-        for y, (text, name) in enumerate(expected[::order]):
+        for y, (text, interval, name) in zip(rows, expected[::order]):
             colour = mcolors.to_hex(getattr(figures, name, name)).upper()
-            assert (texts[x, y], looks[x, y]) == (text, colour)
-    assert {"A", "B"} <= set(texts.values())
+            assert (texts[x, y], small[x, y], looks[x, y]) == (text, interval, colour)
+    assert {"A", "B", "3 seeds", "of 3", "theirs", "ours"} <= set(texts.values())
+    assert [label.get_text() for label in axis.get_yticklabels()] == sum(groups.values(), [])
+    assert list(axis.get_yticks()) == rows
+    counted = [[texts[3 + 0.3 * (k - 1), y] for k in range(3)] for y in rows]
+    # in the first row +2.0, nothing known, +2.0; in the second -30.0, one seed, -30.0
+    assert counted == [list("200"), list("021"), list("003"), list("012"), list("100")]
 
 
 def test_information_of_parts_marks_each_number_and_the_ceiling():
@@ -337,7 +343,7 @@ def test_a_saved_png_is_that_of_a_figure_that_nobody_drew_before(tmp_path):
     def drawn():
         differences = [Difference("x", 0.02, 0.01) for _ in range(3)]
         columns = {("CIFAR-100, temperature 0.4", level): differences for level in "ab"}
-        return figures.claims_map(columns, ["A-HMLC above a fixed split", "b", "c"])
+        return figures.claims_map(columns, {"claims": ["A-HMLC above a fixed split", "b", "c"]})
 
     figures.save(drawn(), "map", "smoke")
     drawn().savefig(tmp_path / "alone.png")

@@ -318,7 +318,7 @@ def test_no_budget_but_the_usual_gives_no_points(numbers):
     assert not len(tables.budget_points(numbers))
 
 
-@pytest.mark.parametrize("dataset, tag", [("cifar100", "@6"), ("modelnet10", "")])
+@pytest.mark.parametrize("dataset, tag", [("cifar100", "@6"), ("modelnet10", "@6")])
 def test_temperatures_are_compared_within_each(dataset, tag):
     made = []
     for behind, shift in (("@t0.1", 0.0), ("", 0.2)):
@@ -535,33 +535,45 @@ def test_shown_claims_are_drawn_told_and_tabled(numbers, capsys):
     assert claims.show(told[2:], "claim_y", "cpu") is None
 
 
-def test_the_overview_has_the_difference_of_each_claim_and_a_column_for_each_budget(tmp_path):
-    short = "@6@fresh=False"
-    made = accuracies(MNIST, [key + short for key in CHOSEN], LEVELS[MNIST])
-    made += accuracies("cifar100", CHOSEN, LEVELS["cifar100"])
-    columns, texts = claims.overview(numbers_of(made))
-    mnist, cifar = "Hierarchical MNIST, 6 epochs", "CIFAR-100"
-    assert list(columns) == [
-        *((cifar, level) for level in LEVELS["cifar100"]),
-        *((mnist, level) for level in LEVELS[MNIST]),
-    ]
+def test_the_overview_has_the_difference_of_each_claim_over_the_seeds_of_both():
+    made = accuracies(MNIST, CHOSEN, LEVELS[MNIST])
+    made += accuracies("cifar100", CHOSEN, ["class"], seeds=[0])
+    more = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.5])
+    columns = claims.overview(numbers_of(made + [row | {"seed": 99} for row in more]))
+    seeds = len({row["seed"] for row in made})
+    mnist, cifar = f"Hierarchical MNIST, {seeds} seeds", "CIFAR-100, one seed"
+    assert list(columns) == [(cifar, "class"), *((mnist, level) for level in LEVELS[MNIST])]
     frame = pd.DataFrame(made)
     for (name, level), differences in columns.items():
-        dataset, behind = (MNIST, short) if name == mnist else ("cifar100", "")
+        dataset = MNIST if name == mnist else "cifar100"
         for difference, (_text, a, b) in zip(differences, claims.OVERVIEW, strict=True):
-            pair = (values(frame, dataset, key + behind, level) for key in (a, b))
+            pair = (values(frame, dataset, key, level) for key in (a, b))
             expected = results.mean_and_interval(np.subtract(*pair))
-            assert (difference.value, difference.half_width) == pytest.approx(expected)
-    assert texts == [text for text, _, _ in claims.OVERVIEW]
+            ends = difference.value, difference.half_width
+            assert ends == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_number_of_seeds_of_a_place_is_told_as_a_range_where_claims_differ():
+    made = accuracies(MNIST, CHOSEN, ["central"])
+    seeds = sorted({row["seed"] for row in made})
+    made = [row for row in made if row["method"] != "split" or row["seed"] == seeds[0]]
+    ((name, _),) = claims.overview(numbers_of(made))
+    assert name == f"Hierarchical MNIST, 1 to {len(seeds)} seeds"
+
+
+def test_every_claim_stands_under_a_heading():
+    texts = claims.headed()
+    assert sum(texts.values(), []) == [text for text, _, _ in claims.OVERVIEW]
+    assert texts["What the paper claims"][-1] == "A-HMLC above G-HMLC"
 
 
 def test_claims_by_temperature_are_within_each():
     keys = [key + t for t in ("@6", "@6@t0.1", "") for key in CHOSEN]
     made = accuracies("cifar100", keys, ["class"])
-    columns, _ = claims.by_temperature(numbers_of(made))
+    columns = claims.by_temperature(numbers_of(made))
     assert list(columns) == [
-        ("CIFAR-100, temperature 0.4", "class"),
-        ("CIFAR-100, temperature 0.1", "class"),
+        (f"CIFAR-100, temperature {value}, {len({row['seed'] for row in made})} seeds", "class")
+        for value in (0.4, 0.1)
     ]
     frame = pd.DataFrame(made)
     for tag, differences in zip(("@6", "@6@t0.1"), columns.values()):

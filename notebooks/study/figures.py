@@ -273,54 +273,73 @@ def learning_curves(histories, level_names, alike=None):
     return figure
 
 
-def claims_map(columns, claims):
+def claims_map(columns, groups, counted=False):
     """Claims by data sets and levels: the difference in points, coloured by what its interval says.
 
     Args:
-        columns: {(data set, level): [difference of each claim, with value, half_width]}, NaN where
-            it was not run.
-        claims: their texts.
+        columns: {(data set, level): [difference of each claim, with value, half_width and
+            direction]}, NaN where it was not run.
+        groups: {heading: texts of its claims}, in the order of the differences.
+        counted: whether the right end of a row says how often its claim holds.
     """
-    width = 2.3 + 0.78 * len(columns)
-    figure, axis = plt.subplots(figsize=(width, 1.3 + 0.36 * len(claims)), layout="constrained")
+    lines = [line for heading, texts in groups.items() for line in (heading, *texts)]
+    rows = [y for y, line in enumerate(lines) if line not in groups]
+    width = 2.3 + 0.78 * (len(columns) + counted)
+    figure, axis = plt.subplots(figsize=(width, 1.3 + 0.36 * len(lines)), layout="constrained")
     for x, differences in enumerate(columns.values()):
-        for y, difference in enumerate(differences):
+        for y, difference in zip(rows, differences):
             _verdict_cell(axis, x, y, difference)
-    axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(claims) - 0.5, -0.5))
-    axis.set_yticks(range(len(claims)), claims)
+    axis.set(xlim=(-0.5, len(columns) + counted - 0.5), ylim=(len(lines) - 0.5, -0.5))
+    axis.set_yticks(rows, [lines[y] for y in rows])
     axis.set_xticks(range(len(columns)), [level for _, level in columns])
     axis.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
     axis.spines[:].set_visible(False)
+    for y, line in enumerate(lines):
+        if line in groups:
+            axis.text(-0.5, y + 0.1, line, va="center", weight="bold")
     _name_groups(axis, [name for name, _ in columns])
-    text = "Differences of linear accuracy in points. Blue: above; orange: below (the 95 % "
-    text += "interval leaves out zero);\n"
-    text += "grey: undecided, by the interval under the number (none: one seed)."
+    if counted:
+        _count_verdicts(axis, columns, rows)
+    text = "First method's linear accuracy minus the second's, in points, with its 95 % "
+    text += "interval. Blue: the claim holds;\n"
+    text += "orange: the opposite does; grey: undecided, which is not equal. "
+    text += "Not corrected for the number of comparisons."
     figure.supxlabel(text, fontsize=8)
     return figure
 
 
 def _verdict_cell(axis, x, y, difference):
-    """A cell with a difference in the colour of its verdict, with its interval if undecided."""
+    """A cell with a difference in the colour of its verdict, and its interval."""
     value, half_width = difference.value, difference.half_width
     colour = verdict_colour(value, half_width, undecided="white" if np.isnan(value) else NEUTRAL)
     axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=colour, ec="white", lw=2))
-    dark, centre = colour in (POSITIVE, NEGATIVE), dict(ha="center", va="center")
-    open_interval = not dark and not np.isnan(half_width)
+    look = dict(color="white" if colour in (POSITIVE, NEGATIVE) else "0.15", ha="center")
+    interval = "" if np.isnan(half_width) else f"± {results.percent(half_width)}"
     text = results.percent(value, signed=True)
-    axis.text(x, y - 0.14 * open_interval, text, color="white" if dark else "0.15", **centre)
-    if open_interval:
-        axis.text(
-            x, y + 0.24, f"± {results.percent(half_width)}", fontsize=6, color="0.35", **centre
-        )
+    axis.text(x, y - 0.14 * bool(interval), text, va="center", **look)
+    axis.text(x, y + 0.25, interval, va="center", fontsize=6.5, **look)
 
 
 def _name_groups(axis, names):
     """Each name over its columns, a white line between groups."""
     for name in dict.fromkeys(names):
         places = [x for x, other in enumerate(names) if other == name]
-        middle = (places[0] + places[-1]) / 2
-        axis.text(middle, -1.05, name.replace(", ", "\n"), ha="center", va="bottom", weight="bold")
+        middle, (first, *more) = (places[0] + places[-1]) / 2, name.split(", ")
+        axis.text(middle, -1.05, "\n".join(more), ha="center", va="bottom")
+        over = -1.1 - 0.42 * len(more)
+        axis.text(middle, over, first, ha="center", va="bottom", weight="bold")
         axis.axvline(places[-1] + 0.5, color="white", lw=8)
+
+
+def _count_verdicts(axis, columns, rows):
+    """How often each row's claim holds, its opposite does, and neither: three coloured numbers."""
+    colours = {"above": POSITIVE, "below": NEGATIVE, "undecided": "0.45"}
+    for y, differences in zip(rows, zip(*columns.values())):
+        known = [one.direction for one in differences if not np.isnan(one.value)]
+        for place, (word, colour) in enumerate(colours.items()):
+            x = len(columns) + 0.3 * (place - 1)
+            axis.text(x, y, known.count(word), color=colour, weight="bold", ha="center", va="center")
+    axis.text(len(columns), -1.05, f"of {len(columns)}", ha="center", va="bottom")
 
 
 def embedding_maps(maps, labels, level_names, class_names, captions):
@@ -410,6 +429,9 @@ def accuracy_per_level(summary, level_names, methods):
 NEAR, FAR = 5, 0.2  # points shown in proportion; a share beyond which others would not be seen
 
 
+ABREAST = 3  # so many panels of differences stand beside each other
+
+
 def differences(panels):
     """Mean differences with their intervals, one row each, grey where the interval holds zero.
 
@@ -419,8 +441,12 @@ def differences(panels):
     longest = max(len(rows) for rows in panels.values())
     same_rows = len({tuple(text for text, *_ in rows) for rows in panels.values()}) == 1
     height = 0.24 * longest + 0.8
-    figure, axes = _panels(1, len(panels), 2.5 + 1.5 / len(panels), height, sharey=same_rows)
-    for axis, (title, rows) in zip(axes[0], panels.items()):
+    columns = min(len(panels), ABREAST)
+    shape = -(-len(panels) // columns), columns
+    figure, axes = _panels(*shape, 2.5 + 1.5 / columns, height, sharey=same_rows)
+    for axis in axes.flat[len(panels) :]:
+        axis.remove()
+    for axis, (title, rows) in zip(axes.flat, panels.items()):
         for row, (_, value, half_width) in enumerate(rows):
             look = dict(fmt="o", ms=4, capsize=3, color=verdict_colour(value, half_width))
             axis.errorbar(100 * value, row, xerr=100 * half_width, **look)
@@ -443,7 +469,10 @@ def verdict_colour(difference, half_width, undecided="0.5"):
     return {"above": POSITIVE, "below": NEGATIVE, "undecided": undecided}[word]
 
 
-def information_of_parts(tables, class_counts):
+LEAST_BITS = -0.5  # what is below is drawn there
+
+
+def information_of_parts(tables, class_counts, title=None):
     """What each masked part of the embedding knows of each level's classes, in bits: a panel for
     each level, a row for each method, a mark for each part; dashed: all there is to know.
 
@@ -454,17 +483,22 @@ def information_of_parts(tables, class_counts):
     levels, rows = list(next(iter(tables.values()))), np.arange(len(tables))
     figure, axes = _panels(1, len(levels), 3.2, 0.28 * len(tables) + 1, sharey=True)
     for axis, level in zip(axes[0], levels):
-        bits = pd.DataFrame({title: table[level] for title, table in tables.items()})
+        bits = pd.DataFrame({name: table[level] for name, table in tables.items()})
+        bits = bits.clip(lower=LEAST_BITS)
+        most = bits.max(axis=None)
         axis.hlines(rows, bits.min(), bits.max(), color="0.8", zorder=0)
         for marker, (part, known) in zip("os^D", bits.iterrows()):
             axis.plot(known, rows, marker, mfc="none", mew=1.5, label=f"part for {part}")
         if level in class_counts:
+            most = max(most, np.log2(class_counts[level]))
             axis.axvline(np.log2(class_counts[level]), ls="--", color="0.6", lw=1)
         axis.set(title=f"known of {level}", xlabel="bits")
-        axis.set_xlim(left=min(0, bits.min(axis=None)))
+        least = min(0, bits.min(axis=None))
+        axis.set_xlim(least - 0.05 * (most - least), most + 0.05 * (most - least))
     axes[0, 0].set_yticks(rows, list(tables))
     axes[0, 0].invert_yaxis()
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.suptitle(title)
     return figure
 
 

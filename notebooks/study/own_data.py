@@ -269,11 +269,10 @@ def verdicts(rows, train, test):
 
 def _headline(rows, levels):
     finest = [level for level in levels if len(_accuracies(rows, level))][-1]
-    name = best_method(rows, levels)
-    mean = _accuracies(rows, finest)[name].mean()
-    who = f"{figures.method_name(name)} is"
-    who = "the pretrained features as they are (raw) are" if name == RAW else who
-    return f"In short: {who} best at {finest}: right for {100 * mean:.0f} of 100 test pictures."
+    means = _accuracies(rows, finest).mean()
+    best = [figures.method_name(name) for name in means.index[np.isclose(means, means.max())]]
+    who = f"{best[0]} is best" if len(best) == 1 else f"{', '.join(best)} are best alike"
+    return f"In short: {who} at {finest}: right for {100 * means.max():.0f} % of the test pictures."
 
 
 def _accuracies(rows, level):

@@ -28,19 +28,20 @@ def every_run(numbers):
 
 
 def what_came_out(numbers):
-    columns, texts = claims.overview(numbers)
-    return figures.claims_map(columns, texts) if columns else None
+    columns = claims.overview(numbers)
+    return figures.claims_map(columns, claims.headed(), counted=True) if columns else None
 
 
 def temperature_turns(numbers):
-    columns, texts = claims.by_temperature(numbers)
-    return figures.claims_map(columns, texts) if len(columns) == 4 else None
+    columns = claims.by_temperature(numbers)
+    return figures.claims_map(columns, claims.headed()) if len(columns) == 4 else None
 
 
 def information_of_parts(dataset, numbers):
     parts = tables.bits(numbers, dataset)
     classes = tables.CLASSES.get(dataset, {})
-    return figures.information_of_parts(parts, classes) if parts else None
+    title = figures.dataset_name(dataset)
+    return figures.information_of_parts(parts, classes, title) if parts else None
 
 
 DRAWN = {

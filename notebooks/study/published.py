@@ -22,7 +22,7 @@ from study import options
 PROFILES = ("smoke", "cpu")  # gpu is for one's own machine
 MOST_BYTES = 500_000  # of a notebook
 SCALES = (1, 0.8, 0.65, 0.5, 0.4, 0.3)  # of pictures, with 256 colours, until a notebook fits
-PNG = "image/png"
+PNG, JPEG = "image/png", "image/jpeg"
 METADATA = "hmlc"  # key in a notebook's metadata
 INJECTED = "injected-parameters"  # papermill's tag
 
@@ -183,15 +183,18 @@ def fitting(notebook, name):
     pictures = [output.data for cell in notebook.cells for output in cell.get("outputs", [])
                 if PNG in output.get("data", {})]  # fmt: skip
     originals = [data[PNG] for data in pictures]
+    kinds = [PNG] * len(pictures)
     steps = [-1] * len(pictures)  # of SCALES; -1: as it was
     while size_of(notebook) >= MOST_BYTES:
         left = [k for k, step in enumerate(steps) if step + 1 < len(SCALES)]
         if not left:
             size = size_of(notebook)
             raise ValueError(f"{name} has {size:,} bytes, more than {MOST_BYTES:,}")
-        largest = max(left, key=lambda k: (steps[k] < 0, len(pictures[k][PNG])))
+        largest = max(left, key=lambda k: (steps[k] < 0, len(pictures[k][kinds[k]])))
         steps[largest] += 1
-        pictures[largest][PNG] = smaller(originals[largest], SCALES[steps[largest]])
+        del pictures[largest][kinds[largest]]
+        kinds[largest], made = smaller(originals[largest], SCALES[steps[largest]])
+        pictures[largest][kinds[largest]] = made
     return nbformat.writes(notebook) + "\n"
 
 
@@ -200,13 +203,19 @@ def size_of(notebook):
 
 
 def smaller(picture, scale):
-    """A PNG (base64) in 256 colours and at this scale, or as it was where that is smaller."""
+    """A PNG (base64) at this scale: (its kind, it), in 256 colours or as JPEG, what is smaller."""
     image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     image = Image.alpha_composite(white, image).convert("RGB")
     if scale < 1:
         image = image.resize([max(1, round(scale * side)) for side in image.size], Image.LANCZOS)
+    few = image.quantize(256, dither=Image.Dither.NONE)
+    made = [(PNG, _encoded(few, "png", optimize=True)), (JPEG, _encoded(image, "jpeg", quality=85))]
+    made += [(PNG, picture.strip())] if scale == 1 else []
+    return min(made, key=lambda one: len(one[1]))
+
+
+def _encoded(image, kind, **options):
     written = io.BytesIO()
-    image.quantize(256, dither=Image.Dither.NONE).save(written, "png", optimize=True)
-    made = base64.b64encode(written.getvalue()).decode()
-    return min(made, picture.strip(), key=len) if scale == 1 else made
+    image.save(written, kind, **options)
+    return base64.b64encode(written.getvalue()).decode()

@@ -339,7 +339,7 @@ def average(numbers, method):
 
 def turned(numbers):
     """How many verdicts another temperature reverses or makes undecided or decided: a clause."""
-    columns, _ = claims.by_temperature(numbers)
+    columns = claims.by_temperature(numbers)
     words = [[difference.direction for difference in one] for one in columns.values()]
     half = len(words) // 2
     pairs = [pair for a, b in zip(words[:half], words[half:]) for pair in zip(a, b)]
