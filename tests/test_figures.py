@@ -303,6 +303,25 @@ def test_information_of_parts_marks_each_number_and_the_ceiling():
     assert [text.get_text() for text in left.get_yticklabels()] == ["G-HMLC", "A-HMLC"]
 
 
+def test_information_of_parts_shows_the_ceiling_and_what_is_far_below_zero_at_the_edge():
+    one = pd.DataFrame([[1.0, -9.0]], index=["a"], columns=["a", "b"])
+    figure = figures.information_of_parts({"G-HMLC": one}, {"a": 16}, "photographs")
+    left, right = figure.axes
+    assert left.get_xlim()[1] > 4 == left.lines[1].get_xdata()[0]
+    assert right.lines[0].get_xdata()[0] == figures.LEAST_BITS > right.get_xlim()[0]
+    assert figure.get_suptitle() == "photographs"
+
+
+def test_many_panels_of_differences_stand_in_several_rows():
+    panels = {str(k): [Difference("a", 0.01 * k, 0.002)] for k in range(5)}
+    figure = figures.differences(panels)
+    assert [axis.get_title() for axis in figure.axes] == list(panels)
+    rows = {round(axis.get_position().y0, 2) for axis in figure.axes}
+    assert len(rows) == 2 and len(figure.axes) == 5
+    shown = [axis.containers[0][0].get_xdata()[0] for axis in figure.axes]
+    assert shown == pytest.approx(range(5))
+
+
 def test_usage_and_agreement_draw_what_they_were_given():
     lines = {"g_hmlc": [np.array([0.1, 0.6]), np.array([0.2, 0.9])], "split": [np.array([0, 1])]}
     (axis,) = figures.usage(lines).axes

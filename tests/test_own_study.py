@@ -205,13 +205,15 @@ def test_verdicts_name_the_best_and_what_it_is_worth(dataset):
     data.labels[:60, 0] = 3  # guessing gives more than 10 %
     rows = rows_of(raw=[0.6], split=[0.8, 0.82, 0.81], shared=[0.7, 0.86, 0.78])
     short, central, pair = own_data.verdicts(rows, data, data)
-    assert short == "In short: control: split is best at pair: right for 81 % of the test pictures."
+    assert short == "In short, best at pair: control: split, right for 81 % of the test pictures."
     assert "nothing has been learned" in central and "nothing has been learned" not in pair
     assert "control: split is best with 81.0 ± 2.5 %" in pair
     assert "raw) have 60.0 %; against them it is above (+21.0 ± 2.5)" in pair
     assert "Against the second, control: shared, it is undecided (+3.0 ±" in pair
     better = own_data.verdicts(rows_of(raw=[0.9], split=[0.8]), data, data)
-    assert "as they are (raw) are best at pair: right for 90 of 100" in better[0]
+    assert better[0].startswith("In short, best at pair: raw features, right for 90 %")
+    alike = own_data.verdicts(rows_of(raw=[0.9], split=[0.8], shared=[0.9]), data, data)
+    assert alike[0].startswith("In short, best at pair: raw features, control: shared, right")
     assert "of what was trained control: split is best" in better[2]
 
 

@@ -20,8 +20,12 @@ BAR = "\r 10 %\r 100 %\ndone\n"
 
 def picture(side=64, colours=256):
     pixels = np.random.default_rng(0).integers(0, colours, (side, side, 3), np.uint8)
+    return encoded(Image.fromarray(pixels))
+
+
+def encoded(image):
     written_to = io.BytesIO()
-    Image.fromarray(pixels).save(written_to, "png")
+    image.save(written_to, "png")
     return base64.b64encode(written_to.getvalue()).decode()
 
 
@@ -117,11 +121,20 @@ def test_pictures_get_smaller_until_the_notebook_fits(monkeypatch):
         source(), ran(new_output("display_data", {published.PNG: large})), "n.ipynb"
     )
     assert len(text.encode()) < 60_000 < len(large)
-    shown = nbformat.reads(text, 4).cells[-1].outputs[0].data[published.PNG]
-    assert Image.open(io.BytesIO(base64.b64decode(shown))).width < 300
+    ((kind, shown),) = nbformat.reads(text, 4).cells[-1].outputs[0].data.items()
+    image = Image.open(io.BytesIO(base64.b64decode(shown)))
+    assert f"image/{image.format.lower()}" == kind == published.JPEG  # noise is a photograph
+    assert image.width < 300
     monkeypatch.setattr(published, "MOST_BYTES", 3_000)
     with pytest.raises(ValueError, match="n.ipynb has .* bytes, more than 3,000"):
         publish(new_output("display_data", {published.PNG: large}))
+
+
+def test_few_colours_stay_a_png_and_photographs_become_jpeg():
+    flat = Image.fromarray(np.repeat(np.uint8([[0] * 99, [255] * 99]), 99, 0))
+    kind, made = published.smaller(encoded(flat), 0.5)
+    assert kind == published.PNG and Image.open(io.BytesIO(base64.b64decode(made))).width == 50
+    assert published.smaller(picture(99), 0.5)[0] == published.JPEG
 
 
 FAULTS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmlc_core import METHODS, Settings, pretrain
+from hmlc_core import METHODS, Settings, files, pretrain
 from study import claims, figures, plan, results, tables
 from study.plan import MNIST
 
@@ -559,6 +559,23 @@ def test_the_number_of_seeds_of_a_place_is_told_as_a_range_where_claims_differ()
     made = [row for row in made if row["method"] != "split" or row["seed"] == seeds[0]]
     ((name, _),) = claims.overview(numbers_of(made))
     assert name == f"Hierarchical MNIST, 1 to {len(seeds)} seeds"
+
+
+def test_long_tables_are_folded(numbers):
+    short = pd.DataFrame({"a": range(tables.MOST_ROWS)})
+    assert "<details>" not in tables.publish(numbers, short, "short", "of it").data
+    long = pd.DataFrame({"a": range(tables.MOST_ROWS + 1)})
+    shown = tables.publish(numbers, long, "long", "of it").data
+    assert shown.startswith(f"<details><summary>{len(long)} rows</summary>\n\n|")
+    assert "<details>" not in (files.FIGURES / numbers.profile / "long.md").read_text()
+
+
+def test_a_difference_to_what_was_not_run_is_no_column():
+    made = accuracies("cifar100", CHOSEN, ["class"])
+    without = [row for row in made if row["method"] != "hmce_paper"]
+    found = tables.neighbours(numbers_of(without), "cifar100")
+    assert len(found) and not any("HMCE (paper)" in column for column in found)
+    assert any("HMCE (paper)" in c for c in tables.neighbours(numbers_of(made), "cifar100"))
 
 
 def test_every_claim_stands_under_a_heading():

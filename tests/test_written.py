@@ -251,12 +251,40 @@ def test_identified_means_above_every_control():
 def test_tally_counts_verdicts():
     made = runs("cifar100", ["split"], ["class"], 2)
     assert sentences.tally(numbers_of(made), "g_hmlc", "split").endswith("was not run")
+    assert sentences.unmasked(numbers_of(made)).startswith("Neither was compared")
     made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.51])
     made += rows("cifar100", "split", "class", "linear_accuracy", [0.1, 0.11])
     made += rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.5, 0.9])
     made += rows(MNIST, "split", "central", "linear_accuracy", [0.9, 0.5])
     text = sentences.tally(numbers_of(made), "g_hmlc", "split")
     assert text == "G-HMLC against *split* is above in one, undecided in one of two comparisons"
+
+
+def test_both_methods_are_compared_with_training_without_masks():
+    values, made = {"shared": [0.4, 0.41], "g_hmlc": [0.2, 0.21], "a_hmlc": [0.4, 0.42]}, []
+    for method in values:
+        made += rows("cifar100", method, "class", "linear_accuracy", values[method])
+    text = sentences.unmasked(numbers_of(made))
+    assert text.startswith("Neither is shown to be above *shared*")
+    assert text.endswith("below in one, undecided in one of two comparisons")
+    made = [row | {"value": 0.9 + row["value"] / 10} if row["method"] == "a_hmlc" else row
+            for row in made]  # fmt: skip
+    text = sentences.unmasked(numbers_of(made))
+    assert text.startswith("They are above *shared*")
+    assert text.endswith("above in one, below in one of two comparisons")
+
+
+def test_what_twice_the_epochs_turn_is_counted():
+    usual = plan.usual_settings("cpu", "modelnet10").epochs
+    made = []
+    for tag, value in (("", 0.9), (f"@{2 * usual}", 0.1)):
+        made += rows("modelnet10", f"g_hmlc{tag}", "object", "linear_accuracy", [value, value])
+        made += rows("modelnet10", f"a_hmlc{tag}", "object", "linear_accuracy", [0.5, 0.5])
+        made += rows("modelnet10", f"shared{tag}", "object", "linear_accuracy", [0.5, value])
+    text = sentences.turned_by_budget(numbers_of(made), "modelnet10")
+    assert text.startswith("one of seven verdicts reverse, "), text  # A-HMLC against G-HMLC
+    rest = [row for row in made if "@" not in row["method"]]
+    assert sentences.turned_by_budget(numbers_of(rest), "modelnet10") == ""
 
 
 def test_seeds_are_those_of_the_rows():

@@ -334,11 +334,12 @@ def _name_groups(axis, names):
 def _count_verdicts(axis, columns, rows):
     """How often each row's claim holds, its opposite does, and neither: three coloured numbers."""
     colours = {"above": POSITIVE, "below": NEGATIVE, "undecided": "0.45"}
+    look = dict(weight="bold", ha="center", va="center")
     for y, differences in zip(rows, zip(*columns.values())):
         known = [one.direction for one in differences if not np.isnan(one.value)]
         for place, (word, colour) in enumerate(colours.items()):
             x = len(columns) + 0.3 * (place - 1)
-            axis.text(x, y, known.count(word), color=colour, weight="bold", ha="center", va="center")
+            axis.text(x, y, known.count(word), color=colour, **look)
     axis.text(len(columns), -1.05, f"of {len(columns)}", ha="center", va="bottom")
 
 
@@ -485,7 +486,7 @@ def information_of_parts(tables, class_counts, title=None):
     for axis, level in zip(axes[0], levels):
         bits = pd.DataFrame({name: table[level] for name, table in tables.items()})
         bits = bits.clip(lower=LEAST_BITS)
-        most = bits.max(axis=None)
+        most = max(0.1, bits.max(axis=None))
         axis.hlines(rows, bits.min(), bits.max(), color="0.8", zorder=0)
         for marker, (part, known) in zip("os^D", bits.iterrows()):
             axis.plot(known, rows, marker, mfc="none", mew=1.5, label=f"part for {part}")

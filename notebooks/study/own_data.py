@@ -271,8 +271,8 @@ def _headline(rows, levels):
     finest = [level for level in levels if len(_accuracies(rows, level))][-1]
     means = _accuracies(rows, finest).mean()
     best = [figures.method_name(name) for name in means.index[np.isclose(means, means.max())]]
-    who = f"{best[0]} is best" if len(best) == 1 else f"{', '.join(best)} are best alike"
-    return f"In short: {who} at {finest}: right for {100 * means.max():.0f} % of the test pictures."
+    right = f"right for {100 * means.max():.0f} % of the test pictures"
+    return f"In short, best at {finest}: {', '.join(best)}, {right}."
 
 
 def _accuracies(rows, level):

@@ -109,6 +109,11 @@ def _doubled(method):
     return tuple({"epochs": times(many), "temperature": temperature} for many in (2, 4))
 
 
+def _cool(name):
+    """A data set's short budget, at the temperature that trials start from."""
+    return SHORT[name] | {"temperature": START_TEMPERATURE}
+
+
 def _longer(name):
     """Changes of the trials on a data set to more epochs, at each of three temperatures."""
     return tuple({"epochs": LONGER[name], **change} for change in (_START, *_TEMPERATURES[1:3]))
@@ -152,8 +157,7 @@ GROUPS = (
     Group(("ours", "grocery"), ("grocery",), UNION, seeds=10),
     Group(("ours",), (DIGITS_TUNING, "cifar100_tuning"), UNION, _FOUR, seeds=1),
     Group(("ours", "grocery"), ("grocery_tuning",), UNION, _FOUR, seeds=1),
-    *(Group(("temperature",), (name,), TEMPERATURE_METHODS, (SHORT[name] | _START,))
-      for name in BRIEF),
+    *(Group(("temperature",), (name,), TEMPERATURE_METHODS, (_cool(name),)) for name in BRIEF),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", map(times, (0.25, 0.5))), seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(2)])),

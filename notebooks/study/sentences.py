@@ -188,15 +188,34 @@ def several(numbers, dataset, methods=PAPER):
     return len(each) == len(methods) and each.min() > 1
 
 
+def compared(numbers, a, b):
+    """The claim that a is above b, on every level of the data sets where both have seeds enough."""
+    datasets = [one for one in plan.BY_NOTEBOOK if several(numbers, one, (a, b))]
+    return claims.compare(numbers, a, b, claims.tested(numbers, datasets))
+
+
+def counted(claim):
+    """ "above in one, below in two, undecided in six of nine comparisons"."""
+    counts = [f"{word} in {count(number)}" for word, number in claim.counts().items()]
+    return f"{', '.join(counts)} of {count(len(claim.differences))} comparisons"
+
+
 def tally(numbers, a, b):
     """In how many comparisons of linear accuracy a is above, below, undecided: a clause."""
-    datasets = [one for one in plan.BY_NOTEBOOK if several(numbers, one, (a, b))]
-    claim = claims.compare(numbers, a, b, claims.tested(numbers, datasets))
+    claim = compared(numbers, a, b)
     if not claim.differences:
         return f"{name(a)} against {name(b)} was not run"
-    counts = [f"{word} in {count(number)}" for word, number in claim.counts().items()]
-    of = f"of {count(len(claim.differences))} comparisons"
-    return f"{name(a)} against {name(b)} is {', '.join(counts)} {of}"
+    return f"{name(a)} against {name(b)} is {counted(claim)}"
+
+
+def unmasked(numbers):
+    """How the paper's methods compare with training without masks, both together: a clause."""
+    differences = [one for key in PAPER for one in compared(numbers, key, "shared").differences]
+    claim, without = claims.Claim("", "", differences), "*shared*, the same losses without masks"
+    if not differences:
+        return f"Neither was compared with {without}"
+    who = "They are above" if claim.counts().get("above") else "Neither is shown to be above"
+    return f"{who} {without}: {counted(claim)}"
 
 
 def identified(numbers):
@@ -339,7 +358,20 @@ def average(numbers, method):
 
 def turned(numbers):
     """How many verdicts another temperature reverses or makes undecided or decided: a clause."""
-    columns = claims.by_temperature(numbers)
+    return _turned(claims.by_temperature(numbers))
+
+
+def turned_by_budget(numbers, dataset):
+    """The same of twice the usual epochs; "" if they were not run."""
+    usual = plan.usual_settings(numbers.profile, dataset).epochs
+    places = [(dataset, level, behind, f", {behind}")
+              for behind in ("", f"@{2 * usual}") for level in numbers.levels(dataset)]  # fmt: skip
+    columns = claims.claims_at(numbers, places)
+    return _turned(columns) if len(columns) == len(places) else ""
+
+
+def _turned(columns):
+    """What changes from the first half of the columns of claims to the second: a clause."""
     words = [[difference.direction for difference in one] for one in columns.values()]
     half = len(words) // 2
     pairs = [pair for a, b in zip(words[:half], words[half:]) for pair in zip(a, b)]
