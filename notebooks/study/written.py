@@ -20,9 +20,11 @@ from study.plan import MNIST
 
 TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
 TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
-OFFERED = "has several seeds says swapped tail tally unmasked identified settings parts"
-OFFERED += " budget_of_bits code levels_found rounding sources learned temperatures doubled"
-OFFERED += " crossings first_run highest ends average turned turned_by_budget best_tried from_scratch scratch_doubled"
+OFFERED = """
+    has several seeds says swapped tail tally unmasked identified settings parts budget_of_bits
+    code levels_found rounding sources learned temperatures doubled crossings first_run highest
+    ends average turned turned_by_budget best_tried from_scratch scratch_doubled
+"""  # of sentences.py
 NAMES = {
     "MNIST": MNIST,
     "DIGITS": plan.DIGITS_TUNING,
