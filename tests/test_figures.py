@@ -345,15 +345,22 @@ def test_accuracy_against_epochs_joins_means_only_of_the_same_seeds():
     rows = [("g_hmlc", 2, 0, 0.1), ("g_hmlc", 2, 1, 0.3), ("g_hmlc", 4, 0, 0.5)]
     rows += [("g_hmlc", 4, 1, 0.5), ("g_hmlc", 4, 2, 0.9), ("g_hmlc", 8, 0, 0.8)]
     points = pd.DataFrame(rows, columns=["method", "epochs", "seed", "value"]).assign(level="a")
-    (axis,) = figures.accuracy_against_epochs(points, ["a"]).axes
-    means, first, second = axis.lines
-    aside = means.get_xdata()[0] / 2
-    assert 0.9 < aside < 1.1
-    assert np.allclose(means.get_xydata(), [[2 * aside, 20], [4 * aside, 50]])
-    assert np.allclose(first.get_ydata(), [10, 50, 80]) and first.get_color() == means.get_color()
-    assert second.get_ydata()[:2] == pytest.approx([30, 50]) and np.isnan(second.get_ydata()[2])
-    band = axis.collections[0].get_paths()[0].vertices[:, 1]
-    assert band.min() == 0 and band.max() == 100 and list(axis.get_xticks()) == [2, 4, 8]
+    other = points.assign(level="b", value=0.2)
+    points = pd.concat([points, other, points.assign(method="split"), other.assign(method="split")])
+    figure = figures.accuracy_against_epochs(points, ["a", "b"])
+    assert [axis.get_title() for axis in figure.axes] == ["control: split", "G-HMLC"]
+    for axis in figure.axes:
+        means, first, second, *others = axis.lines
+        assert np.allclose(means.get_xydata(), [[2, 20], [4, 50]]) and means.get_label() == "a"
+        assert np.allclose(first.get_ydata(), [10, 50, 80])
+        assert second.get_ydata()[:2] == pytest.approx([30, 50])
+        assert np.isnan(second.get_ydata()[2])
+        assert {line.get_color() for line in (means, first, second)} == {"C0"}
+        assert {line.get_color() for line in others} == {"C1"} and others[0].get_label() == "b"
+        band = axis.collections[0].get_paths()[0].vertices[:, 1]
+        assert band.min() == 0 and band.max() == 100 and list(axis.get_xticks()) == [2, 4, 8]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
 
 
 def test_a_saved_png_is_that_of_a_figure_that_nobody_drew_before(tmp_path):

@@ -551,38 +551,42 @@ def posteriors(rows):
     return figure
 
 
-def accuracy_against_epochs(points, level_names):
-    """Linear accuracy of each method against the number of epochs it was trained for, both on
-    logarithmic steps: means with 95 % bands where all seeds of the smallest budget were run, dots
-    and thin lines for single seeds.
+def accuracy_against_epochs(points, level_names, abreast=4):
+    """Linear accuracy against the number of epochs, on logarithmic steps: a panel for each method, a
+    colour for each level; means with 95 % bands where all seeds of the smallest budget were run,
+    dots and thin lines for single seeds.
 
     Args:
         points: data frame with columns method, epochs, level, seed, value; one data set.
     """
-    figure, axes = _panels(1, len(level_names), 3.5, 2.8)
     budgets, methods = sorted(set(points.epochs)), ordered(points.method)
-    for axis, level in zip(axes[0], level_names):
-        for method, aside in zip(methods, np.linspace(0.95, 1.05, len(methods))):
+    rows = -(-len(methods) // abreast)
+    figure, axes = _panels(rows, min(abreast, len(methods)), 2.1, 1.9, sharex=True, sharey=True)
+    for axis in axes.flat[len(methods) :]:
+        axis.remove()
+    for axis, method in zip(axes.flat, methods):
+        for number, level in enumerate(level_names):
             part = points[(points.level == level) & (points.method == method)]
             seeds = 100 * part.pivot_table(index="epochs", columns="seed", values="value")
-            seeds.index = seeds.index * aside  # so that dots do not hide each other
-            _draw_budgets(axis, seeds.loc[:, seeds.iloc[0].notna()], method)
-        axis.set(title=f"level: {level}", ylabel="linear accuracy, %", xscale="log")
-        axis.set(xlabel="epochs (each a run of its own)")
+            _draw_budgets(axis, seeds.loc[:, seeds.iloc[0].notna()], f"C{number}", level)
+        axis.set(title=method_name(method), xscale="log")
         axis.set_xticks(budgets, budgets)
         axis.set_xticks([], minor=True)
-    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        axis.tick_params(labelbottom=True)
+    figure.supylabel("linear accuracy, %")
+    figure.supxlabel("epochs (each a run of its own)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right lower")
     return figure
 
 
-def _draw_budgets(axis, seeds, method):
+def _draw_budgets(axis, seeds, colour, label):
     """A line of means with its band, and the seeds; index = epochs, columns = seeds."""
-    whole, look = seeds.dropna(), method_look(method)
+    whole = seeds.dropna()
     middle, half = np.transpose([results.mean_and_interval(row) for row in whole.to_numpy()])
-    axis.plot(whole.index, middle, ms=4, label=method_name(method), **look)
+    axis.plot(whole.index, middle, color=colour, marker="", label=label)
     band = [np.clip(edge, 0, 100) for edge in (middle - half, middle + half)]
-    axis.fill_between(whole.index, *band, color=look["color"], alpha=0.15, lw=0)
-    axis.plot(seeds, ".-", ms=2, lw=0.5, alpha=0.5, color=look["color"])
+    axis.fill_between(whole.index, *band, color=colour, alpha=0.15, lw=0)
+    axis.plot(seeds, "o-", ms=2.5, lw=0.5, alpha=0.6, color=colour)
 
 
 def every_run(values):
