@@ -259,9 +259,11 @@ def test_alike_says_how_well_groups_fit_the_level_above(stored):
     data = pictures()
     tree, group, said = own_data.alike(own_data.untouched(data, TINY))
     assert tree.shape == (5, 4) and (group == groups_of(data, 3)).all()
-    first = ", ".join(name for name, g in zip("uvwxyz", group) if g == 0)
+    names = [[name for name, g in zip("uvwxyz", group) if g == k] for k in range(3)]
     value = induced.agreement(group, np.arange(6) // 2)
-    assert f"Cut into 3 groups: {first}; " in said and f"'top': {value:.2f} (1 same" in said
+    assert said.startswith("Cut into 3 groups") and f"'top': {value:.2f} (1 same" in said
+    shown = [line for line in said.splitlines() if line.startswith("* ")]
+    assert shown == [f"* {', '.join(one)}" for one in names if len(one) > 1]
     flat = own_data.untouched(data.with_levels([1], "flat"), TINY)
     assert "Cut into 2 groups" in own_data.alike(flat)[2]
     assert "Agreement" not in own_data.alike(flat)[2]

@@ -385,11 +385,10 @@ def alike(run, most=60):
     above = data.class_counts[-2] if len(data.level_names) > 1 else 0
     groups = above if 2 <= above < count else max(round(count**0.5), 2)
     group, tree = _induce(run, data, groups)
-    names = data.class_names[-1]
-    text = "; ".join(
-        ", ".join(n for n, g in zip(names, group) if g == k) for k in range(max(group) + 1)
-    )
-    said = f"Cut into {max(group) + 1} groups: {text}."
+    names = [name.rsplit("/", 1)[-1] for name in data.class_names[-1]]
+    members = [[n for n, g in zip(names, group) if g == k] for k in range(max(group) + 1)]
+    lines = [f"* {', '.join(one)}" for one in members if len(one) > 1]
+    said = "\n".join([f"Cut into {len(members)} groups; those of several classes:", *lines, ""])
     given = above and data.level_names[-2] != induced.LEVEL
     return tree, group, said + (_agreement(data, group) if given else "")
 
