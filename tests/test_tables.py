@@ -361,19 +361,20 @@ def test_trials_are_of_the_values_tried():
     made += rows(name, "split", "class", "linear_accuracy", [0.5])
     numbers = numbers_of(made)
     rate = plan.usual_settings("cpu", name).learning_rate
-    (row,), text = tables.tried(numbers, name, "learning rate")[0].to_dict("records"), ""
+    (row,) = tables.tried(numbers, name, "learning rate").to_dict("records")
     assert (row["data set"], row["method"]) == ("CIFAR-100", "G-HMLC")
     assert row["class, 0.003"] == "10.0"
     assert row[f"class, {rate:g}"] == "20.0"
-    table, text = tables.tried(numbers, name, "temperature")
+    table = tables.tried(numbers, name, "temperature")
     assert table.loc[0, "class, 0.4"] == "70.0"
     assert table.loc[0, f"class, {plan.START_TEMPERATURE:g}"] == "20.0"
-    assert text == "By temperature; mean over methods and levels: 20.0 at 0.1, 70.0 at 0.4."
+    assert tables.means_tried(numbers, name, "temperature") == "20.0 at 0.1, 70.0 at 0.4"
 
 
 def test_nothing_tried_gives_no_table(numbers):
     for setting in tables.TRIED:
-        assert not len(tables.tried(numbers, "cifar100_tuning", setting)[0])
+        assert not len(tables.tried(numbers, "cifar100_tuning", setting))
+        assert tables.means_tried(numbers, "cifar100_tuning", setting) == ""
     assert not len(tables.variants(numbers))
 
 
@@ -427,8 +428,8 @@ def test_agreement_and_posteriors_are_means_over_seeds():
     table = tables.mask_agreement(numbers)
     assert table.loc[("Hierarchical MNIST", "A-HMLC"), "both"] == 0.5
     posteriors = tables.level_posteriors(numbers)
-    assert list(posteriors) == ["Hierarchical MNIST, A-HMLC"]
-    assert posteriors["Hierarchical MNIST, A-HMLC"] == pytest.approx([0.1, 0.9])
+    assert list(posteriors) == [(MNIST, "a_hmlc")]
+    assert posteriors[MNIST, "a_hmlc"] == pytest.approx([0.1, 0.9])
 
 
 def test_table_of_methods_says_where_masks_come_from():

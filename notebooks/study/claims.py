@@ -130,9 +130,9 @@ def swapped_order(numbers):
     return Claim(text, "swapped − as given", differences)
 
 
-def imbalance(numbers, method, baseline="split"):
-    """The claim that a method is above a baseline on the most and the least frequent classes."""
-    differences = []
+def imbalance(numbers, method):
+    """The claim that a method is above *split* on the most and the least frequent classes."""
+    differences, baseline = [], "split"
     for dataset in numbers.datasets([MNIST + "_tail10", MNIST + "_tail50"]):
         for part in ("head", "tail"):
             pair = paired(numbers, method, baseline, dataset, "subsidiary", f"{part}_accuracy")
@@ -170,9 +170,10 @@ def overview(numbers):
     return claims_at(numbers, [(*place, "", "") for place in tested(numbers, tables.MAIN)])
 
 
-def by_temperature(numbers, dataset="cifar100"):
-    """The same for a data set at a temperature that all methods share, and at the one trials start
+def by_temperature(numbers):
+    """The same for CIFAR-100 at a temperature that all methods share, and at the one trials start
     from."""
+    dataset = "cifar100"
     start, common = plan.START_TEMPERATURE, tables.common_temperature(numbers.profile, dataset)
     short = tables.tag_of_short(numbers.profile, dataset)
     tags = {short: common, f"{short}@t{start:g}": start}

@@ -551,17 +551,22 @@ def posteriors(rows):
     return figure
 
 
-def accuracy_against_epochs(points, level_names, abreast=4):
-    """Linear accuracy against the number of epochs, on logarithmic steps: a panel for each method, a
-    colour for each level; means with 95 % bands where all seeds of the smallest budget were run,
+METHODS_ABREAST = 4
+
+
+def accuracy_against_epochs(points, level_names):
+    """Linear accuracy against the number of epochs, on logarithmic steps, a panel for each method.
+
+    A colour for each level; means with 95 % bands where all seeds of the smallest budget were run,
     dots and thin lines for single seeds.
 
     Args:
         points: data frame with columns method, epochs, level, seed, value; one data set.
     """
     budgets, methods = sorted(set(points.epochs)), ordered(points.method)
-    rows = -(-len(methods) // abreast)
-    figure, axes = _panels(rows, min(abreast, len(methods)), 2.1, 1.9, sharex=True, sharey=True)
+    columns = min(METHODS_ABREAST, len(methods))
+    rows = -(-len(methods) // columns)
+    figure, axes = _panels(rows, columns, 2.1, 1.9, sharex=True, sharey=True)
     for axis in axes.flat[len(methods) :]:
         axis.remove()
     for axis, method in zip(axes.flat, methods):
@@ -607,14 +612,14 @@ def every_run(values):
     return figure
 
 
-def dendrogram(tree, names, title="induced from a trained encoder"):
+def dendrogram(tree, names):
     """How alike classes are: scipy's linkage `tree` of the classes with these names."""
     figure, axis = plt.subplots(figsize=(5, 0.17 * len(names) + 0.8), layout="constrained")
     hierarchy.dendrogram(
         tree, orientation="left", labels=list(names), ax=axis, color_threshold=0, leaf_font_size=7,
         above_threshold_color="0.3",
     )  # fmt: skip
-    axis.set(title=title, xlabel="cosine distance of class means")
+    axis.set(title="induced from a trained encoder", xlabel="cosine distance of class means")
     return figure
 
 

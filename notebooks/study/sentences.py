@@ -294,12 +294,10 @@ def levels_found(numbers, dataset):
     """The most probable number of levels in the embeddings of each method, with its probability."""
     view = view_with_bits(numbers)[0] if dataset == MNIST else numbers
     texts = []
-    for text, posterior in tables.level_posteriors(view).items():
-        where, _, method = text.rpartition(", ")
-        if where == figures.dataset_name(dataset):
+    for (where, method), posterior in tables.level_posteriors(view).items():
+        if where == dataset:
             found = posterior.argmax()
-            plain = method.removeprefix("control: ")
-            texts.append(f"{plain} {count(found + 1)} ({posterior[found]:.2f})")
+            texts.append(f"{name(method)} {count(found + 1)} ({posterior[found]:.2f})")
     return listed(texts or ["not analysed"])
 
 

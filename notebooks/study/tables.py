@@ -535,14 +535,10 @@ def tried_values(numbers, dataset, name, tag=""):
 
 
 def tried(numbers, dataset, name, tag=""):
-    """A row for each method, a column for each level and value of a setting; and their means.
-
-    Returns:
-        Data frame, and a sentence on the means; the frame is empty if nothing was tried.
-    """
-    rows = tried_values(numbers, dataset, name, tag)
-    numbers_of = rows.pivot_table(index=["key", "level"], columns="tried", values="value")
-    table = []
+    """A row for each method, a column for each level and value of a setting; a data frame, empty if
+    nothing was tried."""
+    rows, table = tried_values(numbers, dataset, name, tag), []
+    numbers_of = _by_value(rows)
     for key in figures.ordered(rows.key):
         row = {"data set": figures.dataset_name(base_of(dataset)[0])}
         row["method"] = figures.method_name(key)
@@ -551,14 +547,23 @@ def tried(numbers, dataset, name, tag=""):
                 accuracy = numbers_of[value].get((key, level), np.nan)
                 row[f"{level}, {value:g}"] = results.percent(accuracy)
         table.append(row)
-    means = numbers_of.dropna().mean().items()
-    text = ", ".join(f"{results.percent(mean)} at {value:g}" for value, mean in means)
-    return pd.DataFrame(table), f"By {name}; mean over methods and levels: {text}."
+    return pd.DataFrame(table)
 
 
-def variants(numbers, dataset="cifar100_tuning"):
+def means_tried(numbers, dataset, name, tag=""):
+    """The mean over methods and levels of what was tried, "59.5 at 0.003, 61.6 at 0.01"."""
+    means = _by_value(tried_values(numbers, dataset, name, tag)).dropna().mean().items()
+    return ", ".join(f"{results.percent(mean)} at {value:g}" for value, mean in means)
+
+
+def _by_value(rows):
+    """Accuracies of trials: index = (method, level), a column for each value tried."""
+    return rows.pivot_table(index=["key", "level"], columns="tried", values="value")
+
+
+def variants(numbers):
     """Linear accuracy of other gates of A-HMLC's attention; empty if they were not run."""
-    rows = trials(numbers)
+    rows, dataset = trials(numbers), "cifar100_tuning"
     rows = rows[rows.dataset == dataset]
     gates = rows.method.str.fullmatch("a_hmlc_[a-z]+")
     if not gates.any():
@@ -670,14 +675,17 @@ def mask_agreement(numbers):
     return table.dropna()  # where levels are a tree, no two images share level 2 alone
 
 
-def level_posteriors(numbers, methods=("shared", "g_hmlc", "a_hmlc")):
-    """Probability of 1, 2, ... levels in the embeddings of runs, mean over seeds: {text: array}."""
+WITH_LEVELS_COUNTED = ("shared", "g_hmlc", "a_hmlc")
+
+
+def level_posteriors(numbers):
+    """Probability of 1, 2, ... levels in the embeddings of runs, mean over seeds:
+    {(data set, method): array}."""
     rows = numbers.plain[numbers.plain.metric.str.startswith("levels_posterior_")]
     posteriors = {}
     for (dataset, method), part in rows.groupby(["dataset", "method"]):
-        if method in methods:
-            text = f"{figures.dataset_name(dataset)}, {figures.method_name(method)}"
-            posteriors[text] = part.groupby("metric").value.mean().to_numpy()
+        if method in WITH_LEVELS_COUNTED:
+            posteriors[dataset, method] = part.groupby("metric").value.mean().to_numpy()
     return posteriors
 
 

@@ -61,7 +61,7 @@ def train_all(plans, jobs=None):
     return [_run(one, data[_data_of(one)]) for one in plans]
 
 
-def ready(plans, jobs=None):
+def ready(plans):
     """Runs of plans, in their order: those that are trained, else those whose weights come with the
     project and were trained with the same settings and seed; what is left is trained."""
     data = _datasets(plans)
@@ -71,7 +71,7 @@ def ready(plans, jobs=None):
         labels = [one.label for one in runs]
         print("from the weights that come with the project, nothing was trained:", *labels)
     others = [one for one in plans if one not in runs]
-    runs |= zip(others, train_all(others, jobs))
+    runs |= zip(others, train_all(others))
     return [runs[one] for one in plans]
 
 

@@ -92,14 +92,13 @@ def _at_budget(numbers, dataset, title, methods):
 
 def means_tried(numbers, dataset, setting):
     """The means of the trials of a setting on a validation set, at each value."""
-    table, means = tables.tried(numbers, dataset, setting)
-    return means.partition(": ")[2].removesuffix(".") if len(table) else "not tried"
+    return tables.means_tried(numbers, dataset, setting) or "not tried"
 
 
 def trials(numbers, dataset, tag="", setting="temperature"):
     """Linear accuracy of each method at each value of a setting tried on a validation set, folded;
     see tables.tried_values for the tag."""
-    table, _ = tables.tried(numbers, dataset, setting, tag)
+    table = tables.tried(numbers, dataset, setting, tag)
     name = figures.dataset_name(dataset)
     title = f"{name}: trials of {setting}, %"
     return folded(title, table.drop(columns="data set")) if len(table) else ""
