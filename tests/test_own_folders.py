@@ -266,7 +266,7 @@ def test_one_part_alone_says_where_the_others_are(tmp_path):
         fill(tmp_path, f"{part}/cat {part}/dog")
     dataset, groups, _ = quietly(tmp_path / "train")
     assert (
-        said(dataset, "train is one part", "test, val")
+        said(dataset, "only train is read", "test, val")
         and len(dataset) == 8
         and dataset.parts is None
     )

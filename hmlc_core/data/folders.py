@@ -354,8 +354,8 @@ def tell_of_other_parts(path, notes):
         others = sorted(n for n, o in kin.items() if o[1] != said[1] and o[2] == said[2])
         if others:
             notes.append(
-                f"{path.name} is one part of a division and alone is read; {some(others)} beside "
-                "it is not. Read what holds them all to train and test as they are divided"
+                f"only {path.name} is read, one part of a division; {some(others)} beside it: not. "
+                "Read what holds them all to train and test as they are divided"
             )
 
 
