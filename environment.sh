@@ -75,7 +75,7 @@ urllib.request.urlopen(sys.argv[1], timeout=5)
 PY
 }
 
-install() {
+pip_install() {
     .venv/bin/python -m pip install --disable-pip-version-check "$@"
 }
 
@@ -85,7 +85,7 @@ install_torch() {
     if nvidia-smi >/dev/null 2>&1; then return; fi
     if reachable "$CPU_TORCH/torch/"; then
         echo "No GPU: the CPU build of torch, about 200 MB."
-        install --index-url "$CPU_TORCH" torch torchvision && note_what_is_kept && return
+        pip_install --index-url "$CPU_TORCH" torch torchvision && note_what_is_kept && return
     fi
     echo "No GPU, but $CPU_TORCH cannot be had:" \
         "torch comes from the package index, with CUDA up to 3 GB."
@@ -96,7 +96,7 @@ install_packages() {
     if ! has_packages .venv/bin/python; then
         echo "Installing into .venv (once; about 500 MB beside torch, a few minutes) ..."
         make_venv "$PYTHON" && note_what_is_kept && install_torch || return
-        install --constraint .venv/keep.txt --editable ".[$EXTRAS]" || {
+        pip_install --constraint .venv/keep.txt --editable ".[$EXTRAS]" || {
             echo "The installation failed; see the lines above." \
                 "Run again to go on where it stopped." >&2
             return 1

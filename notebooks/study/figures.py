@@ -204,6 +204,15 @@ def _panels(rows, columns, width, height, **more):
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **more)
 
 
+def _abreast(number, most, width, height, **more):
+    """A figure of so many panels, at most so many in a row, and a list of their axes."""
+    columns = min(number, most)
+    figure, axes = _panels(-(-number // columns), columns, width, height, **more)
+    for axis in axes.flat[number:]:
+        axis.remove()
+    return figure, list(axes.flat[:number])
+
+
 def mean_image(dataset):
     """The mean of all images, as its square root, so that faint parts show."""
     figure, axis = plt.subplots(figsize=(2.6, 2.6))
@@ -304,6 +313,7 @@ def claims_map(columns, groups, counted=False):
     text += "interval. Blue: the claim holds;\n"
     text += "orange: the opposite does; grey: undecided, which is not equal. "
     text += "Not corrected for the number of comparisons."
+    text += "\nRight: how often each is so." * counted
     figure.supxlabel(text, fontsize=8)
     return figure
 
@@ -336,11 +346,10 @@ def _count_verdicts(axis, columns, rows):
     colours = {"above": POSITIVE, "below": NEGATIVE, "undecided": "0.45"}
     look = dict(weight="bold", ha="center", va="center")
     for y, differences in zip(rows, zip(*columns.values())):
-        known = [one.direction for one in differences if not np.isnan(one.value)]
+        known = [one.direction for one in differences if not np.isnan(one.half_width)]
         for place, (word, colour) in enumerate(colours.items()):
             x = len(columns) + 0.3 * (place - 1)
             axis.text(x, y, known.count(word), color=colour, **look)
-    axis.text(len(columns), -1.05, f"of {len(columns)}", ha="center", va="bottom")
 
 
 def embedding_maps(maps, labels, level_names, class_names, captions):
@@ -430,7 +439,7 @@ def accuracy_per_level(summary, level_names, methods):
 NEAR, FAR = 5, 0.2  # points shown in proportion; a share beyond which others would not be seen
 
 
-ABREAST = 3  # so many panels of differences stand beside each other
+DIFFERENCES_ABREAST = 3  # so many panels stand beside each other
 
 
 def differences(panels):
@@ -442,12 +451,9 @@ def differences(panels):
     longest = max(len(rows) for rows in panels.values())
     same_rows = len({tuple(text for text, *_ in rows) for rows in panels.values()}) == 1
     height = 0.24 * longest + 0.8
-    columns = min(len(panels), ABREAST)
-    shape = -(-len(panels) // columns), columns
-    figure, axes = _panels(*shape, 2.5 + 1.5 / columns, height, sharey=same_rows)
-    for axis in axes.flat[len(panels) :]:
-        axis.remove()
-    for axis, (title, rows) in zip(axes.flat, panels.items()):
+    width = 2.5 + 1.5 / min(len(panels), DIFFERENCES_ABREAST)
+    figure, axes = _abreast(len(panels), DIFFERENCES_ABREAST, width, height, sharey=same_rows)
+    for axis, (title, rows) in zip(axes, panels.items()):
         for row, (_, value, half_width) in enumerate(rows):
             look = dict(fmt="o", ms=4, capsize=3, color=verdict_colour(value, half_width))
             axis.errorbar(100 * value, row, xerr=100 * half_width, **look)
@@ -564,12 +570,8 @@ def accuracy_against_epochs(points, level_names):
         points: data frame with columns method, epochs, level, seed, value; one data set.
     """
     budgets, methods = sorted(set(points.epochs)), ordered(points.method)
-    columns = min(METHODS_ABREAST, len(methods))
-    rows = -(-len(methods) // columns)
-    figure, axes = _panels(rows, columns, 2.1, 1.9, sharex=True, sharey=True)
-    for axis in axes.flat[len(methods) :]:
-        axis.remove()
-    for axis, method in zip(axes.flat, methods):
+    figure, axes = _abreast(len(methods), METHODS_ABREAST, 2.1, 1.9, sharex=True, sharey=True)
+    for axis, method in zip(axes, methods):
         for number, level in enumerate(level_names):
             part = points[(points.level == level) & (points.method == method)]
             seeds = 100 * part.pivot_table(index="epochs", columns="seed", values="value")
@@ -580,7 +582,7 @@ def accuracy_against_epochs(points, level_names):
         axis.tick_params(labelbottom=True)
     figure.supylabel("linear accuracy, %")
     figure.supxlabel("epochs (each a run of its own)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right lower")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right lower")
     return figure
 
 

@@ -44,7 +44,7 @@ SHORT = {
     "cifar100": {"epochs": 6, "temperature": 0.4},
     "modelnet10": {"epochs": 6, "temperature": 0.2},
 }
-BRIEF = ("cifar100", "modelnet10")  # of Table 1, with a short budget
+BRIEF = tuple(name for name in TABLE1 if name in SHORT)
 
 MAIN = ("hmce_paper", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
 BASELINES = ("cross_entropy", "supcon", "sign", "rectified", "random", "g_hmlc_batch")
@@ -263,12 +263,12 @@ def expand(group, profile):
         for method in group.methods:
             usual = usual_settings(profile, dataset, method)
             for settings in _changed(usual, group.changes):
-                label = run_label(method, settings, compared(settings, usual, dataset))
+                label = run_label(method, settings, label_base(settings, usual, dataset))
                 plans += [Plan(dataset, method, settings, seed, label) for seed in range(seeds)]
     return plans
 
 
-def compared(settings, usual, dataset):
+def label_base(settings, usual, dataset):
     """What a label compares with: the usual settings, but at the short budget its temperature."""
     short = SHORT.get(variant_of(dataset), {})
     if short.get("epochs") == settings.epochs:

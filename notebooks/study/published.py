@@ -174,8 +174,8 @@ def faults(notebook):
 
 
 def fitting(notebook, name):
-    """The text of a notebook, its pictures as small as they have to be: all get few colours, then
-    the one with the most bytes shrinks first.
+    """The text of a notebook, its pictures as small as they have to be: first all are stored in
+    fewer bytes (see smaller), then the one with the most shrinks first.
 
     Raises:
         ValueError: if it is too large with the smallest pictures.

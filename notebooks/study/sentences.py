@@ -18,7 +18,9 @@ from study.variants import METHODS
 # Controls whose masks, if they have any, identify nothing.
 CONTROLS = ("shared", "split", "random", "sign", "rectified")
 PAPER = ("g_hmlc", "a_hmlc")
-COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+COUNTS += ("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen")
+COUNTS += ("eighteen", "nineteen", "twenty")
 
 
 class Reference(tables.Numbers):
@@ -68,7 +70,7 @@ def listed(texts):
 
 
 def count(number):
-    """A number in words up to ten."""
+    """A number in words up to twenty."""
     return COUNTS[number] if number < len(COUNTS) else f"{number:,}"
 
 
@@ -165,7 +167,7 @@ def swapped(numbers):
     """What swapping the levels of hierarchical MNIST changes, a sentence for each method."""
     methods = {}
     for difference in claims.swapped_order(numbers).differences:
-        method, _, level = difference.where.rpartition(", ")
+        method, _, level = difference.where.removesuffix(" *").rpartition(", ")
         methods.setdefault(method, {})[level] = difference.value, difference.half_width
     texts = [told(f"{m}: swapped", "as given", pairs) for m, pairs in methods.items()]
     return "".join(f"* {text}.\n" for text in texts)
@@ -188,34 +190,38 @@ def several(numbers, dataset, methods=PAPER):
     return len(each) == len(methods) and each.min() > 1
 
 
-def compared(numbers, a, b):
-    """The claim that a is above b, on every level of the data sets where both have seeds enough."""
+def against(numbers, a, b):
+    """Differences a - b on every level of the data sets where both have several seeds."""
     datasets = [one for one in plan.BY_NOTEBOOK if several(numbers, one, (a, b))]
-    return claims.compare(numbers, a, b, claims.tested(numbers, datasets))
+    return claims.compare(numbers, a, b, claims.tested(numbers, datasets)).differences
 
 
-def counted(claim):
+def counted(differences, words=claims.WORDS):
     """ "above in one, below in two, undecided in six of nine comparisons"."""
-    counts = [f"{word} in {count(number)}" for word, number in claim.counts().items()]
-    return f"{', '.join(counts)} of {count(len(claim.differences))} comparisons"
+    found = [difference.direction for difference in differences]
+    counts = [f"{word} in {count(found.count(word))}" for word in words]
+    return f"{', '.join(counts)} of {count(len(found))} comparisons"
 
 
 def tally(numbers, a, b):
     """In how many comparisons of linear accuracy a is above, below, undecided: a clause."""
-    claim = compared(numbers, a, b)
-    if not claim.differences:
+    differences = against(numbers, a, b)
+    if not differences:
         return f"{name(a)} against {name(b)} was not run"
-    return f"{name(a)} against {name(b)} is {counted(claim)}"
+    found = {difference.direction for difference in differences}
+    words = [word for word in claims.WORDS if word in found]
+    return f"{name(a)} against {name(b)} is {counted(differences, words)}"
 
 
 def unmasked(numbers):
     """How the paper's methods compare with training without masks, both together: a clause."""
-    differences = [one for key in PAPER for one in compared(numbers, key, "shared").differences]
-    claim, without = claims.Claim("", "", differences), "*shared*, the same losses without masks"
-    if not differences:
-        return f"Neither was compared with {without}"
-    who = "They are above" if claim.counts().get("above") else "Neither is shown to be above"
-    return f"{who} {without}: {counted(claim)}"
+    found = {key: against(numbers, key, "shared") for key in PAPER}
+    run = [key for key, differences in found.items() if differences]
+    without = "*shared*, the same losses without masks"
+    if not run:
+        return f"Nothing was compared with {without}"
+    who = f"{listed(map(name, run))} {'are' if len(run) > 1 else 'is'}"
+    return f"Against {without}, {who} {counted(sum(found.values(), []))}"
 
 
 def identified(numbers):
@@ -355,28 +361,18 @@ def average(numbers, method):
 
 
 def turned(numbers):
-    """How many verdicts another temperature reverses or makes undecided or decided: a clause."""
-    return _turned(claims.by_temperature(numbers))
-
-
-def turned_by_budget(numbers, dataset):
-    """The same of twice the usual epochs; "" if they were not run."""
-    usual = plan.usual_settings(numbers.profile, dataset).epochs
-    places = [(dataset, level, behind, f", {behind}")
-              for behind in ("", f"@{2 * usual}") for level in numbers.levels(dataset)]  # fmt: skip
-    columns = claims.claims_at(numbers, places)
-    return _turned(columns) if len(columns) == len(places) else ""
-
-
-def _turned(columns):
-    """What changes from the first half of the columns of claims to the second: a clause."""
-    words = [[difference.direction for difference in one] for one in columns.values()]
-    half = len(words) // 2
-    pairs = [pair for a, b in zip(words[:half], words[half:]) for pair in zip(a, b)]
-    opposite = sum(set(pair) == {"above", "below"} for pair in pairs)
-    other = sum(a != b for a, b in pairs) - opposite
-    of = f"{count(opposite)} of {count(len(pairs))} verdicts reverse"
-    return f"{of}, {count(other)} more change to or from undecided"
+    """How many verdicts another temperature reverses or makes undecided or decided: a clause; "" if
+    only one was run."""
+    columns = list(claims.by_temperature(numbers).values())
+    half = len(numbers.levels("cifar100"))
+    if len(columns) != 2 * half:
+        return ""
+    pairs = [pair for a, b in zip(columns[:half], columns[half:]) for pair in zip(a, b)]
+    known = [(x.direction, y.direction) for x, y in pairs if not np.isnan(x.value + y.value)]
+    reversed_ones = sum(set(pair) == {"above", "below"} for pair in known)
+    other = sum(a != b for a, b in known) - reversed_ones
+    of = f"of {count(len(known))} verdicts, {count(reversed_ones)}"
+    return f"{of} reversed, {count(other)} changed to or from undecided"
 
 
 def highest(numbers, method):
@@ -388,7 +384,10 @@ def highest(numbers, method):
 
 def temperatures(numbers, dataset):
     """Which method has which temperature on a data set, of those that had trials: a clause."""
-    rows = numbers.rows[numbers.rows.dataset == f"{dataset}_tuning"].method
+    trials = f"{dataset}_tuning"
+    rows = numbers.rows[numbers.rows.dataset == trials].method
+    if trials in plan.LONGER:
+        rows = rows[rows.str.contains(tables.tag_of_longer(numbers.profile, trials))]
     tried = set(rows[rows.str.contains("@t")].str.split("@").str[0])
     own = {}
     for key in numbers.methods(dataset):

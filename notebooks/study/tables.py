@@ -295,7 +295,7 @@ def tag_of_short(profile, dataset=MNIST):
         return ""
     usual = plan.usual_settings(profile, dataset)
     short = replace(usual, **plan.SHORT[dataset])
-    return plan.run_label("", short, plan.compared(short, usual, dataset))
+    return plan.run_label("", short, plan.label_base(short, usual, dataset))
 
 
 def tag_of_longer(profile, dataset):
