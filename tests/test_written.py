@@ -266,11 +266,13 @@ def test_both_methods_are_compared_with_training_without_masks():
     for method in values:
         made += rows("cifar100", method, "class", "linear_accuracy", values[method])
     text = sentences.unmasked(numbers_of(made))
-    assert text.startswith("Against *shared*, the same losses without masks, G-HMLC and A-HMLC")
+    start = "gainst *shared*, the same losses without masks, G-HMLC and A-HMLC"
+    assert text.startswith(f"That masks help is not shown: a{start}")
     assert text.endswith(" are above in none, below in one, undecided in one of two comparisons")
     made = [row | {"value": 0.9 + row["value"] / 10} if row["method"] == "a_hmlc" else row
             for row in made]  # fmt: skip
     text = sentences.unmasked(numbers_of(made))
+    assert text.startswith(f"A{start}")
     assert text.endswith(" are above in one, below in one, undecided in none of two comparisons")
     text = sentences.unmasked(numbers_of([row for row in made if row["method"] != "a_hmlc"]))
     assert "masks, G-HMLC is above in none, below in one, undecided in none of one" in text

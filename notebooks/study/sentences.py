@@ -221,7 +221,10 @@ def unmasked(numbers):
     if not run:
         return f"Nothing was compared with {without}"
     who = f"{listed(map(name, run))} {'are' if len(run) > 1 else 'is'}"
-    return f"Against {without}, {who} {counted(sum(found.values(), []))}"
+    differences = sum(found.values(), [])
+    text = f"gainst {without}, {who} {counted(differences)}"
+    helps = any(difference.direction == "above" for difference in differences)
+    return f"A{text}" if helps else f"That masks help is not shown: a{text}"
 
 
 def identified(numbers):
