@@ -282,7 +282,7 @@ def test_cells_of_claims_have_the_number_and_the_colour_of_their_verdict():
         for y, (text, interval, name) in zip(rows, expected[::order]):
             colour = mcolors.to_hex(getattr(figures, name, name)).upper()
             assert (texts[x, y], small[x, y], looks[x, y]) == (text, interval, colour)
-    assert {"A", "B", "3 seeds", "theirs", "ours"} <= set(texts.values())
+    assert {"A", "B", "3 seeds", "how often", "theirs", "ours"} <= set(texts.values())
     assert [label.get_text() for label in axis.get_yticklabels()] == sum(groups.values(), [])
     assert list(axis.get_yticks()) == rows
     counted = [[texts[3 + 0.3 * (k - 1), y] for k in range(3)] for y in rows]

@@ -309,11 +309,12 @@ def claims_map(columns, groups, counted=False):
     _name_groups(axis, [name for name, _ in columns])
     if counted:
         _count_verdicts(axis, columns, rows)
-    text = "First method's linear accuracy minus the second's, in points, with its 95 % "
-    text += "interval. Blue: the claim holds;\n"
-    text += "orange: the opposite does; grey: undecided, which is not equal. "
-    text += "Not corrected for the number of comparisons."
-    text += "\nRight: how often each is so." * counted
+    text = "First method's linear accuracy minus the second's, in points, with its 95 % interval. "
+    text += "Blue: the first is above;\n"
+    text += (
+        "orange: it is below; grey: undecided, which is not equal. Colours by unrounded numbers, "
+    )
+    text += "not corrected for their number."
     figure.supxlabel(text, fontsize=8)
     return figure
 
@@ -350,6 +351,7 @@ def _count_verdicts(axis, columns, rows):
         for place, (word, colour) in enumerate(colours.items()):
             x = len(columns) + 0.3 * (place - 1)
             axis.text(x, y, known.count(word), color=colour, **look)
+    axis.text(len(columns), -0.7, "how often", ha="center", va="bottom")
 
 
 def embedding_maps(maps, labels, level_names, class_names, captions):

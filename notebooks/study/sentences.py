@@ -196,35 +196,33 @@ def against(numbers, a, b):
     return claims.compare(numbers, a, b, claims.tested(numbers, datasets)).differences
 
 
-def counted(differences, words=claims.WORDS):
-    """ "above in one, below in two, undecided in six of nine comparisons"."""
+def counted(differences):
+    """How many differences are above, how many below: two numbers."""
     found = [difference.direction for difference in differences]
-    counts = [f"{word} in {count(found.count(word))}" for word in words]
-    return f"{', '.join(counts)} of {count(len(found))} comparisons"
+    return found.count("above"), found.count("below")
 
 
 def tally(numbers, a, b):
-    """In how many comparisons of linear accuracy a is above, below, undecided: a clause."""
+    """In how many comparisons of linear accuracy a is above b and below it: a clause."""
     differences = against(numbers, a, b)
     if not differences:
         return f"{name(a)} against {name(b)} was not run"
-    found = {difference.direction for difference in differences}
-    words = [word for word in claims.WORDS if word in found]
-    return f"{name(a)} against {name(b)} is {counted(differences, words)}"
+    above, below = counted(differences)
+    of = f"{above} of {len(differences)} comparisons"
+    return f"{name(a)} is above {name(b)} in {of}, below in {below}"
 
 
 def unmasked(numbers):
     """How the paper's methods compare with training without masks, both together: a clause."""
     found = {key: against(numbers, key, "shared") for key in PAPER}
-    run = [key for key, differences in found.items() if differences]
+    run, differences = [key for key in PAPER if found[key]], sum(found.values(), [])
     without = "*shared*, the same losses without masks"
     if not run:
         return f"Nothing was compared with {without}"
-    who = f"{listed(map(name, run))} {'are' if len(run) > 1 else 'is'}"
-    differences = sum(found.values(), [])
-    text = f"gainst {without}, {who} {counted(differences)}"
-    helps = any(difference.direction == "above" for difference in differences)
-    return f"A{text}" if helps else f"That masks help is not shown: a{text}"
+    above, below = counted(differences)
+    who = f"{listed(map(name, run))} {'are' if len(run) > 1 else 'is'} above {without},"
+    text = f"{who} in {above} of {len(differences)} comparisons, below in {below}"
+    return text if above else f"That masks help is not shown: {text}"
 
 
 def identified(numbers):
@@ -324,11 +322,11 @@ SMALL = "subsidiary"  # the level of hierarchical MNIST that not every method le
 LEARNED = 0.5  # accuracy above which a run has learned a level of ten classes
 
 
-def learned(numbers):
+def learned(numbers, methods=METHODS):
     """Which methods learned the small digit in all of their runs, in some, in none: a clause."""
     values = numbers.values(MNIST, SMALL, "linear_accuracy")
     always, never, some = [], [], []
-    for key in [key for key in numbers.methods(MNIST) if key in METHODS]:
+    for key in [key for key in numbers.methods(MNIST) if key in methods]:
         runs = values[key].dropna()
         got = int((runs > LEARNED).sum())
         if got in (0, len(runs)):

@@ -159,7 +159,7 @@ def words(numbers):
     tags["scratch"] = plan.FROM_SCRATCH
     tags["cool"] = f"{tags['brief']}@t{plan.START_TEMPERATURE:g}"
     known = {**_offered(numbers), **NAMES, "epochs": epochs_of(numbers, MNIST)}
-    known["SCRATCH"] = plan.SCRATCH
+    known |= {"SCRATCH": plan.SCRATCH, "BUDGET": plan.BUDGET_MNIST}
     known["longer"] = partial(tables.tag_of_longer, numbers.profile)
     for name, tag in tags.items():
         known[name] = SimpleNamespace(**_offered(numbers.tagged(tag)))
