@@ -1,5 +1,7 @@
 """A study of one's own data: which way it goes, how many seeds, what failed, and its report."""
 
+import base64
+import io
 import os
 import re
 from dataclasses import replace
@@ -383,6 +385,13 @@ def test_a_report_leaves_out_what_was_not_drawn(facts):
     assert "<img" not in page and "What the masks pick" not in page and "Failed" not in page
     assert "No test picture was taken" in page
     assert "81.2 ± 1.3" in report_page.summary(bare)
+
+
+def test_the_picture_of_the_summary_has_fewer_dots_than_that_of_the_page(facts):
+    first, last = report_page.maps(facts)[-1], report_page.summary(facts)
+    packed = [re.search("base64,([^\"]*)", text)[1] for text in (first, last)]
+    large, small = (Image.open(io.BytesIO(base64.b64decode(one))).width for one in packed)
+    assert abs(small / large - report_page.FEW_DOTS / report_page.DOTS) < 0.01
 
 
 def test_the_lines_of_the_report_predict_new_files(dataset, tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def temperature_turns(numbers):
 
 def information_of_parts(dataset, numbers):
     parts = tables.bits(numbers, dataset)
-    classes = tables.CLASSES.get(dataset, {})
+    classes = tables.CLASSES.get(plan.variant_of(dataset), {})
     title = figures.dataset_name(dataset)
     return figures.information_of_parts(parts, classes, title) if parts else None
 

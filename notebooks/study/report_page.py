@@ -13,7 +13,7 @@ from PIL import Image
 from hmlc_core import files
 from hmlc_core.settings import Settings
 
-DOTS = 150  # an inch, of pictures
+DOTS, FEW_DOTS = 150, 75  # an inch, of pictures of the page, of those in a notebook
 OPEN = 20  # classes of a level whose counts are shown at once
 MAP = "map of "  # begins the name of a map's figure, before the level's
 CAPTIONS = {
@@ -70,7 +70,7 @@ def report(facts, run, stored):
 
 def summary(facts):
     """The result alone, to stand in a notebook: verdicts, table, and the finest level's map."""
-    return "\n".join(result(facts) + maps(facts)[-1:])
+    return "\n".join(result(facts) + maps(facts, FEW_DOTS)[-1:])
 
 
 def page(name, sections):
@@ -128,10 +128,10 @@ def _row(name, values):
     return f'<tr><th scope="row">{html.escape(str(name))}</th>{cells}</tr>'
 
 
-def picture(figure, caption):
+def picture(figure, caption, dots=DOTS):
     """A matplotlib figure inside the page, as JPEG, its caption under it."""
     stream, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DOTS, facecolor="white")
+    figure.savefig(stream, format="png", dpi=dots, facecolor="white")
     Image.open(stream).convert("RGB").save(packed, "jpeg", quality=85, optimize=True)
     source = base64.b64encode(packed.getvalue()).decode()
     said = html.escape(caption)
@@ -179,11 +179,12 @@ def result(facts):
     return parts
 
 
-def maps(facts):
+def maps(facts, dots=DOTS):
     """The maps, coarse to fine."""
     levels = [level for level in facts.test.level_names if MAP + level in facts.drawn]
     said = "t-SNE of test pictures: alike for the method lie close; a frame has the colour of its "
-    return [picture(facts.drawn[MAP + level], f"{said}class of {level}.") for level in levels]
+    texts = {level: f"{said}class of {level}." for level in levels}
+    return [picture(facts.drawn[MAP + level], text, dots) for level, text in texts.items()]
 
 
 def drawn(facts, name):
