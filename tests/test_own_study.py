@@ -389,7 +389,7 @@ def test_a_report_leaves_out_what_was_not_drawn(facts):
 
 def test_the_picture_of_the_summary_has_fewer_dots_than_that_of_the_page(facts):
     first, last = report_page.maps(facts)[-1], report_page.summary(facts)
-    packed = [re.search("base64,([^\"]*)", text)[1] for text in (first, last)]
+    packed = [re.search('base64,([^"]*)', text)[1] for text in (first, last)]
     large, small = (Image.open(io.BytesIO(base64.b64decode(one))).width for one in packed)
     assert abs(small / large - report_page.FEW_DOTS / report_page.DOTS) < 0.01
 
