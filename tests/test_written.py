@@ -257,6 +257,7 @@ def test_tally_counts_verdicts():
     made += rows("cifar100", "split", "class", "linear_accuracy", [0.1, 0.11])
     made += rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.5, 0.9])
     made += rows(MNIST, "split", "central", "linear_accuracy", [0.9, 0.5])
+    assert sentences.score(numbers_of(made), "split", "g_hmlc") == "0 / 1 of 2"
     text = sentences.tally(numbers_of(made), "g_hmlc", "split")
     assert text == "G-HMLC is above *split* in 1 of 2 comparisons, below in 0"
 

@@ -212,6 +212,13 @@ def tally(numbers, a, b):
     return f"{name(a)} is above {name(b)} in {of}, below in {below}"
 
 
+def score(numbers, a, b):
+    """The same as "1 / 2 of 9": above, below, comparisons."""
+    differences = against(numbers, a, b)
+    above, below = counted(differences)
+    return f"{above} / {below} of {len(differences)}"
+
+
 def unmasked(numbers):
     """How the paper's methods compare with training without masks, both together: a clause."""
     found = {key: against(numbers, key, "shared") for key in PAPER}

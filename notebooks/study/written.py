@@ -21,7 +21,7 @@ from study.plan import MNIST
 TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
 TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = """
-    has several seeds says swapped tail tally unmasked identified settings parts budget_of_bits
+    has several seeds says swapped tail tally score unmasked identified settings parts budget_of_bits
     code levels_found rounding sources learned temperatures doubled crossings first_run highest
     ends average turned best_tried from_scratch scratch_doubled
 """  # of sentences.py
@@ -159,7 +159,7 @@ def words(numbers):
     tags["scratch"] = plan.FROM_SCRATCH
     tags["cool"] = f"{tags['brief']}@t{plan.START_TEMPERATURE:g}"
     known = {**_offered(numbers), **NAMES, "epochs": epochs_of(numbers, MNIST)}
-    known |= {"SCRATCH": plan.SCRATCH, "BUDGET": plan.BUDGET_MNIST}
+    known |= {"SCRATCH": plan.SCRATCH, "GLANCE": tables.GLANCE}
     known["longer"] = partial(tables.tag_of_longer, numbers.profile)
     for name, tag in tags.items():
         known[name] = SimpleNamespace(**_offered(numbers.tagged(tag)))
