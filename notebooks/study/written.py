@@ -21,8 +21,8 @@ from study.plan import MNIST
 TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
 TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = """
-    has several seeds says swapped tail tally score unmasked identified settings parts budget_of_bits
-    code levels_found rounding sources learned temperatures doubled crossings first_run highest
+    has several seeds says swapped tail tally score unmasked identified settings parts
+    budget_of_bits code levels_found rounding sources learned temperatures doubled crossings first_run highest
     ends average turned best_tried from_scratch scratch_doubled
 """  # of sentences.py
 NAMES = {
