@@ -22,8 +22,8 @@ TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
 TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = """
     has several seeds says swapped tail tally score unmasked identified settings parts
-    budget_of_bits code levels_found rounding sources learned temperatures doubled crossings first_run highest
-    ends average turned best_tried from_scratch scratch_doubled
+    budget_of_bits code levels_found rounding sources learned temperatures doubled crossings
+    first_run highest ends average turned best_tried from_scratch scratch_doubled
 """  # of sentences.py
 NAMES = {
     "MNIST": MNIST,
