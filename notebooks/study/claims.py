@@ -50,17 +50,13 @@ class Claim:
     title: str
     differences: list
 
-    def counts(self):
-        """In how many comparisons it is above, below, undecided: a dict without those in none."""
-        words = [difference.direction for difference in self.differences]
-        return {word: words.count(word) for word in WORDS if word in words}
-
     def verdict(self):
         """One sentence: in how many comparisons it is above, below, undecided."""
         if not self.differences:
             return f"{self.text}: not run, or one side was run here and the other is recorded."
-        counts = [f"{word} in {number}" for word, number in self.counts().items()]
-        return f"{self.text}: {', '.join(counts)} of {len(self.differences)} comparisons."
+        words = [difference.direction for difference in self.differences]
+        counts = [f"{word} in {words.count(word)}" for word in WORDS if word in words]
+        return f"{self.text}: {', '.join(counts)} of {len(words)} comparisons."
 
 
 def pairs(numbers, a, b, dataset, level, metric="linear_accuracy"):

@@ -21,7 +21,7 @@ from study import options
 
 PROFILES = ("smoke", "cpu")  # gpu is for one's own machine
 MOST_BYTES = 500_000  # of a notebook
-SCALES = (1, 0.8, 0.65, 0.5, 0.4, 0.3)  # of pictures, with 256 colours, until a notebook fits
+SCALES = (1, 0.8, 0.65, 0.5, 0.4, 0.3)  # of pictures, until a notebook fits
 PNG, JPEG = "image/png", "image/jpeg"
 METADATA = "hmlc"  # key in a notebook's metadata
 INJECTED = "injected-parameters"  # papermill's tag
