@@ -68,6 +68,7 @@ VARIANTS = tuple(method.key for method in variants.VARIANTS)
 OURS = ("split", "sign", "heads", "g_hmlc", "a_hmlc", "separability")
 RESTRICTED = ("level_restricted",)
 UNION = (variants.PROTOTYPE_HEADS.key,)  # of MLCL and level-restricted
+LEVEL_PEERS = (*RESTRICTED, "heads", *UNION)
 
 
 def times(factor):
@@ -131,7 +132,9 @@ LONGER = {"cifar100_tuning": times(5), "modelnet10_tuning": times(4)}  # than th
 GROUPS = (
     Group((), (MNIST,), MAIN, seeds=1),  # so that a laptop is done in minutes
     Group(("baselines",), (MNIST,), BASELINES),
+    Group(("baselines", "seeds"), (MNIST,), BASELINES, seeds=5),
     Group(("peers",), (MNIST,), PEERS),
+    Group(("peers", "seeds"), (MNIST,), PEERS, seeds=5),
     Group(("ablation",), (MNIST,), ("shared",), each("head_batch_norm", [False])),
     Group(("ablation",), (MNIST,), RATE_METHODS, each("learning_rate", [SLOWER]), seeds=5),
     Group(("ablation",), (MNIST,), BATCH_METHODS, _BATCHES),
@@ -147,6 +150,7 @@ GROUPS = (
     Group(("modelnet10", "seeds"), ("modelnet10",), BUDGET_TABLE1, seeds=8),
     *(Group(("early", name), (name,), TABLE1_METHODS, (SHORT[name],)) for name in BRIEF),
     *(Group(("claims", name), (name,), RESTRICTED) for name in TABLE1),
+    Group(("claims", "cifar100", "seeds"), ("cifar100",), LEVEL_PEERS, seeds=5),
     *(Group(("early", "claims", name), (name,), RESTRICTED, (SHORT[name],)) for name in BRIEF),
     Group(("claims",), (f"{MNIST}_three",), (*LEVELS_METHODS, "heads")),
     Group(("claims",), (f"{MNIST}_path",), (*LEVELS_METHODS, "level_restricted")),
@@ -154,9 +158,8 @@ GROUPS = (
     Group(("ours",), (DIGITS_TUNING,), OURS, (SHORT[MNIST],)),
     Group(("ours",), ("modelnet10_tuning",), OURS),
     Group(("ours",), (MNIST,), UNION, seeds=5),
-    Group(("ours", "cifar100"), ("cifar100",), UNION),
     Group(("ours", "grocery"), ("grocery",), UNION, seeds=10),
-    Group(("ours",), (DIGITS_TUNING, "cifar100_tuning"), UNION, _FOUR, seeds=1),
+    Group(("ours",), (DIGITS_TUNING,), UNION, _FOUR, seeds=1),
     Group(("ours", "grocery"), ("grocery_tuning",), UNION, _FOUR, seeds=1),
     *(Group(("temperature",), (name,), TEMPERATURE_METHODS, (_cool(name),)) for name in BRIEF),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", map(times, (0.25, 0.5))), seeds=5),
@@ -168,10 +171,11 @@ GROUPS = (
     Group(("budget", "modelnet10"), ("modelnet10",), BUDGET_TABLE1, ({}, {"epochs": times(2)})),
     Group(("tuning",), TUNING, TUNING_METHODS, ({}, *_RATES), seeds=1),
     Group(("tuning",), TUNING, TUNING_METHODS[1:], _TEMPERATURES, seeds=1),
-    Group(("tuning",), (DIGITS_TUNING,), MAIN, _FOUR, seeds=1),
+    Group(("tuning",), (DIGITS_TUNING,), (*MAIN, *BASELINES[1:], *PEERS), _FOUR, seeds=1),
     Group(("tuning",), (DIGITS_TUNING,), BUDGET_MNIST, ({}, *_RATES), seeds=1),
     *(Group(("tuning",), (DIGITS_TUNING,), (key,), _doubled(key), seeds=1) for key in BUDGET_MNIST),
     *(Group(("tuning",), (name,), BUDGET_TABLE1[1:], _longer(name), seeds=1) for name in TUNING),
+    Group(("tuning",), TUNING[:1], LEVEL_PEERS, _longer(TUNING[0]), seeds=1),
     Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
     Group(("grocery",), ("grocery",), GROCERY_METHODS, seeds=10),
     Group(("grocery",), ("grocery",), ("cross_entropy",), (UNTOUCHED,), seeds=10),
