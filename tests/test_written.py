@@ -67,6 +67,20 @@ def test_pages_are_what_the_templates_give_from_the_reference(committed, in_plac
     assert len(words_of(page)) <= MOST_WORDS
 
 
+@pytest.mark.parametrize("dataset", [MNIST, "cifar100", "modelnet10", "grocery"])
+def test_a_methods_temperature_is_the_best_of_its_recorded_trials(committed, dataset):
+    trials = f"{dataset}_tuning"
+    tag = tables.tag_of_longer("cpu", trials) if trials in plan.LONGER else ""
+    tried = tables.tried_values(committed, trials, "temperature", tag)
+    if dataset == "grocery":  # chosen at its finest level alone
+        tried = tried[tried.level == committed.levels(dataset)[-1]]
+    means = tried.groupby(["key", "tried"]).value.mean().round(6)
+    assert {"g_hmlc", "a_hmlc", "shared"} <= set(tried.key)
+    for method in set(tried.key):
+        chosen = plan.usual_settings("cpu", dataset, method).temperature
+        assert means[method, chosen] == means[method].max(), method
+
+
 def test_readme_is_one_screen():
     text = (ROOT / "README.md").read_text()
     assert len(words_of(text)) <= 1100 and text.count("±") <= 40
