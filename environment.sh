@@ -91,6 +91,11 @@ install_torch() {
         "torch comes from the package index, with CUDA up to 3 GB."
 }
 
+stopped() {
+    echo "Stopped. What is finished is kept: run again to go on from here." >&2
+    exit 130
+}
+
 install_packages() {
     if has_packages "$PYTHON"; then return; fi
     if ! has_packages .venv/bin/python; then
@@ -104,6 +109,8 @@ install_packages() {
     fi
     PYTHON=$PWD/.venv/bin/python
 }
+
+trap stopped INT
 
 # A folder that was given from where the user stands, as a whole path.
 make_absolute() {

@@ -3,9 +3,14 @@ what is missing."""
 
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
+
+GO_ON = "What is finished is kept: run again to go on from here."
+if __name__ == "__main__":  # what is imported below takes seconds
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(f"\nStopped. {GO_ON}"))
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -21,7 +26,6 @@ SECONDS = {"01": 11, "02": 54, "03": 10, "04": 15, "05": 40, "06": 17, "07": 60}
 SECONDS_PER_RUN = {"03": 0.5, "04": 3}
 STEADY = 30  # seconds after which a pace is believed
 PER_DATASET = ("03", "04")  # run once for each data set
-GO_ON = "What is finished is kept: run again to go on from here."
 
 
 class MissingData(Exception):
@@ -29,7 +33,16 @@ class MissingData(Exception):
 
 
 def main(words=None):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     args = options.parse(words)
+    try:
+        sys.exit(carry_out(args))
+    except KeyboardInterrupt:
+        sys.exit(f"\nStopped. {GO_ON}")
+
+
+def carry_out(args):
+    """Do what the options ask for; returns the exit status."""
     args.profile = args.profile or ("gpu" if torch.cuda.is_available() else "cpu")
     if args.publish and args.profile not in published.PROFILES:
         sys.exit("--publish: choose --profile cpu")
@@ -40,14 +53,11 @@ def main(words=None):
     plans = plan.planned_runs(args.profile, args.extras)
     if args.fresh:
         start_afresh(args.profile, plans)
-    try:
-        missing = run_all(args, plans)
-    except KeyboardInterrupt:
-        sys.exit(f"\nStopped. {GO_ON}")
+    missing = run_all(args, plans)
     differs = check.check(args.profile, plans) if args.check else 0
     if args.publish:
         publish(args.profile, missing)
-    sys.exit(1 if missing else differs)
+    return 1 if missing else differs
 
 
 def publish(profile, missing):
@@ -65,7 +75,7 @@ def publish(profile, missing):
 def run_all(args, plans):
     """Run the notebooks; returns {data set that could not be had: why}."""
     steps = planned_steps(args.only, plans)
-    new = [one for one in plans if not work.folders_of(one)]
+    new = [one for one in plans if not work.is_there(one)]
     guesses = [guess(number_of(path), dataset, plans, new, args.jobs) for path, dataset in steps]
     announce(args, len(plans), len(new), sum(guesses))
     start, missing = time.monotonic(), {}

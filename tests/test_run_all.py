@@ -159,6 +159,29 @@ def test_ctrl_c_ends_in_one_line_and_running_again_goes_on(project, tmp_path):
     assert again.returncode == 0 and "from cache: hierarchical_mnist" in again.out
 
 
+@pytest.mark.parametrize("seconds", [0.05, 0.7, 1.5, 3])
+def test_ctrl_c_while_it_starts_is_one_line(project, tmp_path, seconds):
+    process = start(project, "--profile", "smoke", HMLC_ROOT=str(tmp_path))
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert err.strip() == f"Stopped. {run.GO_ON}"
+
+
+def test_ctrl_c_while_packages_are_installed_is_one_line():
+    script = "source environment.sh; has_packages() { false; }; make_venv() { sleep 30; }; "
+    process = subprocess.Popen(
+        ["bash", "-c", script + "install_packages"], cwd=ROOT, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert process.stdout.readline().startswith("Installing")
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, "", f"Stopped. {run.GO_ON}\n")
+
+
 # ------------------------------------------------------------ options, before anything is installed
 
 
@@ -207,6 +230,8 @@ def test_help_is_answered_before_anything_is_installed_and_fits_a_screen(bare, t
 def test_a_folder_that_cannot_be_written_is_named_before_anything_is_installed(bare, tmp_path):
     copy_project(tmp_path / "project")
     (tmp_path / "file").write_text("")
+    ended = run_all(tmp_path / "project", PATH=bare, HMLC_ROOT="~nobody.here/x")
+    assert "$HMLC_ROOT is ~nobody.here/x: " in ended.err and "Traceback" not in ended.err
     ended = run_all(tmp_path / "project", PATH=bare, HMLC_ROOT=str(tmp_path / "file"))
     assert ended.returncode == 1 and f"cannot write into {tmp_path / 'file'}/data" in ended.err
     assert not (tmp_path / "project" / ".venv").exists()

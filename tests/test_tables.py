@@ -131,6 +131,15 @@ def test_about_says_data_seeds_and_hardware(numbers):
     assert text == ("CIFAR-100, profile cpu, seeds 0, 1, 2, cpu (1 threads); data: somewhere.")
 
 
+def test_about_is_of_the_rows_in_the_table():
+    made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5])
+    made += rows("cifar100", "g_hmlc@6", "class", "linear_accuracy", [0.5, 0.6])
+    made += rows("cifar100", "g_hmlc@6@t0.1", "class", "linear_accuracy", [0.5, 0.6, 0.7])
+    numbers = numbers_of(made)
+    said = {tag: tables.about(numbers, "cifar100", tag) for tag in (None, "@6")}
+    assert "seeds 0, cpu" in said[None] and "seeds 0, 1, 2, cpu" in said["@6"]
+
+
 def test_published_tables_are_written_with_their_caption(numbers):
     from hmlc_core import files
 
@@ -153,7 +162,7 @@ def test_variance_table(numbers):
 
 def test_order_table_and_claim_take_swapped_minus_given_at_the_same_budget():
     tag = tables.tag_of_short("cpu")
-    given = rows(MNIST, "g_hmlc" + tag, "central", "linear_accuracy", [0.5, 0.6, 0.7])
+    given = rows(MNIST, "g_hmlc" + tag, "central", "linear_accuracy", [0.5, 0.6, 0.7, 0.9])
     given += rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.9, 0.9, 0.9])
     swapped = rows(f"{MNIST}_swapped", "g_hmlc", "central", "linear_accuracy", [0.4, 0.5, 0.6])
     given += rows(MNIST, "split", "central", "linear_accuracy", [0.1, 0.1, 0.1])

@@ -55,12 +55,14 @@ def test_a_second_time_all_comes_from_the_cache(capsys):
 
 def test_a_run_that_was_interrupted_is_not_from_the_cache(capsys):
     (one,) = planned("split")
+    assert not work.is_there(one)
     work.train_all([one], jobs=1)
+    assert work.is_there(one)
     (checkpoint,) = (files.DATA / "runs").rglob("checkpoint.pt")
     stored = torch.load(checkpoint, weights_only=True)
     torch.save(stored | {"history": stored["history"][:1]}, checkpoint)
     data = work._datasets([one])[work._data_of(one)]
-    assert work._epochs_done(one, data, torch.device("cpu")) == 1
+    assert work._epochs_done(one, data, torch.device("cpu")) == 1 and not work.is_there(one)
     checkpoint.write_bytes(b"cut off")
     assert work._epochs_done(one, data, torch.device("cpu")) == 0
     with pytest.raises(ValueError, match="unreadable"):
@@ -134,6 +136,11 @@ def test_the_estimate_is_right_within_half_from_the_third_run_on(jobs, kind):
         if number >= 3 and true > max(durations):  # then rounding at the end plays no part
             assert true / 1.5 < left.seconds() < 1.5 * true
     assert left.seconds() == 0
+
+
+def test_more_jobs_than_runs_are_as_many_as_runs():
+    assert work.Estimate({"a": 10, "b": 30}, 10**12).seconds() == 30
+    assert work.Estimate({}, 10**12).seconds() == 0
 
 
 def test_a_guess_counts_epochs_pixels_and_images():

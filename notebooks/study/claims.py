@@ -111,14 +111,12 @@ def whole(numbers, datasets=tables.MAIN):
 def swapped_order(numbers):
     """The claim that accuracy with the levels swapped is above that with them as given, both at
     the budget of the swapped ones."""
-    differences, tag = [], tables.tag_of_short(numbers.profile)
+    differences = []
     for method in tables.order_methods(numbers):
         for level in numbers.levels(MNIST + "_swapped"):
-            given = numbers.values(MNIST, level, "linear_accuracy")
-            swapped = numbers.values(MNIST + "_swapped", level, "linear_accuracy")
-            there = method + tag in given
-            change = (swapped[method] - given[method + tag]).dropna() if there else []
-            if len(change):
+            both = tables.given_and_swapped(numbers, method, level)
+            if len(both):
+                change = both["swapped"] - both["as given"]
                 star = " *" if (MNIST + "_swapped", method) in numbers.recorded else ""
                 name = f"{figures.method_name(method)}, {level}{star}"
                 differences.append(Difference(name, *results.mean_and_interval(change)))

@@ -124,6 +124,15 @@ def require_data_folder():
         sys.exit(f"run_all.sh: $HMLC_DATA is {place}, which is no folder: correct it, or unset it")
 
 
+def work_folder():
+    """Where runs, results and figures go; stops with a message if $HMLC_ROOT names no place."""
+    place = os.environ.get("HMLC_ROOT") or Path(__file__).parents[2]
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:  # the home of somebody who is not there
+        sys.exit(f"run_all.sh: $HMLC_ROOT is {place}: {error}. Correct it, or unset it")
+
+
 def main():
     """Answer --help, wrong options, a read-only folder and one that is not there at once."""
     try:
@@ -131,7 +140,7 @@ def main():
     except SystemExit as stopped:
         sys.exit(HELP_WAS_GIVEN if stopped.code == 0 else stopped.code)
     require_data_folder()
-    require_writable(Path(os.environ.get("HMLC_ROOT") or Path(__file__).parents[2]).expanduser())
+    require_writable(work_folder())
 
 
 if __name__ == "__main__":

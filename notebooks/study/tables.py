@@ -94,24 +94,29 @@ def read(profile):
 MOST_ROWS = 40  # of a table that is shown unfolded
 
 
-def publish(numbers, table, name, caption, dataset=None):
+def publish(numbers, table, name, caption, dataset=None, tag=None):
     """Write a table to figures/<profile>/, with what `about` says of the data set under it.
+
+    Args:
+        tag: that the table's methods have, see without_tag; None: they have none.
 
     Returns:
         IPython.display.Markdown, to show it.
     """
     from IPython.display import Markdown
 
-    text = f"{caption} {about(numbers, dataset)}" if dataset else caption
+    text = f"{caption} {about(numbers, dataset, tag)}" if dataset else caption
     written = results.publish(table, name, text, numbers.profile)
     if len(table) > MOST_ROWS:
         written = f"<details><summary>{len(table)} rows</summary>\n\n{written}\n</details>"
     return Markdown(written)
 
 
-def about(numbers, dataset):
-    """Data, seeds and hardware of a data set's rows; of recorded rows also commits and dates."""
-    rows = numbers.rows[numbers.rows.dataset == dataset]
+def about(numbers, dataset, tag=None):
+    """Data, seeds and hardware of a data set's rows, see publish; of recorded rows also commits and
+    dates."""
+    rows = numbers.plain if tag is None else without_tag(numbers.rows, tag)
+    rows = rows[rows.dataset == dataset]
     seeds, devices, sources = (listed(rows[column]) for column in ("seed", "device", "data_source"))
     text = f"{figures.dataset_name(dataset)}, profile {numbers.profile}, seeds {seeds}, {devices}; "
     text += f"data: {sources}."
@@ -306,15 +311,26 @@ def tag_of_longer(profile, dataset):
 
 
 def order(numbers):
-    """Table 3: linear accuracy with the levels as given and swapped, at the same budget."""
-    methods = order_methods(numbers)
-    table = {"method": [figures.method_name(method) for method in methods]}
-    given = MNIST, tag_of_short(numbers.profile)
-    for level in numbers.levels(MNIST + "_swapped"):
-        for title, (dataset, tag) in (("as given", given), ("swapped", (MNIST + "_swapped", ""))):
-            values = numbers.values(dataset, level, "linear_accuracy")
-            table[f"{level}, {title}"] = [mean_text(values, method + tag) for method in methods]
+    """Table 3: linear accuracy with the levels as given and swapped, at the same budget, over the
+    seeds that have both."""
+    table = []
+    for method in order_methods(numbers):
+        row = {"method": figures.method_name(method)}
+        for level in numbers.levels(MNIST + "_swapped"):
+            both = given_and_swapped(numbers, method, level)
+            row |= {f"{level}, {title}": mean_text(both, title) for title in both}
+        table.append(row)
     return pd.DataFrame(table)
+
+
+def given_and_swapped(numbers, method, level):
+    """Linear accuracy with the levels as given and swapped: a data frame with these two columns and
+    a row for each seed that has both."""
+    given = numbers.values(MNIST, level, "linear_accuracy")
+    swapped = numbers.values(MNIST + "_swapped", level, "linear_accuracy")
+    label = method + tag_of_short(numbers.profile)
+    columns = {"as given": given.get(label), "swapped": swapped.get(method)}
+    return pd.DataFrame(columns, dtype=float).dropna()
 
 
 def mean_text(values, label):

@@ -134,6 +134,12 @@ def folders_of(one):
     return folders
 
 
+def is_there(one):
+    """Whether a run of a plan was trained to its end, by whatever code and versions."""
+    epochs = [_epochs_in(folder / "checkpoint.pt") for folder in folders_of(one)]
+    return one.settings.epochs in epochs
+
+
 def seconds_of(one):
     """A first guess at the training time of a plan, in seconds."""
     device, settings = devices.best_device().type, one.settings
@@ -154,7 +160,7 @@ class Estimate:
     """
 
     def __init__(self, guesses, jobs):
-        self.left, self.jobs = dict(guesses), jobs
+        self.left, self.jobs = dict(guesses), min(jobs, max(len(guesses), 1))
         self.guessed = self.measured = 0.0
 
     def finished(self, run, seconds):
@@ -211,9 +217,12 @@ def is_finished(one, dataset):
 def _epochs_done(one, dataset, device):
     """Number of epochs in the checkpoint of a plan's run."""
     pattern = f"*-{_hash(one, dataset, device)}/checkpoint.pt"
-    for path in (files.DATA / "runs").glob(pattern):
-        with contextlib.suppress(Exception):  # unreadable: pretrain will say so
-            return len(torch.load(path, weights_only=True, mmap=True)["history"])
+    return max(map(_epochs_in, (files.DATA / "runs").glob(pattern)), default=0)
+
+
+def _epochs_in(checkpoint):
+    with contextlib.suppress(Exception):  # not there, or unreadable: pretrain will say so
+        return len(torch.load(checkpoint, weights_only=True, mmap=True)["history"])
     return 0
 
 
