@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 
 from hmlc_core import Settings, masks, pretrain
-from study import analysis, plan
+from study import analysis, plan, results, tables
 
 TINY = Settings(canvas=24, dim=16, epochs=1, batch_size=32)
 
@@ -214,6 +215,19 @@ def test_agreement_with_last_ends_in_one_and_begins_with_the_first_epoch(trained
     assert len(agreement) == 2 and agreement[-1] == 1
     first, last = run.at(1).level_masks("test"), run.level_masks("test")
     assert agreement[0] == analysis.mask_agreement(first, last)
+
+
+def test_settling_is_of_a_run_at_the_usual_settings_with_snapshots(monkeypatch):
+    tiny = replace(TINY, canvas=32, epochs=2, train_size=64, test_size=32)
+    monkeypatch.setattr(analysis.plan, "usual_settings", lambda *asked: tiny)
+    rows = analysis.settling("a_hmlc", 1, "smoke")
+    assert [row["metric"] for row in rows] == ["masks_of_epoch_1", "masks_of_epoch_2"]
+    assert rows[0]["value"] < rows[1]["value"] == 1
+    assert {(row["method"], row["seed"]) for row in rows} == {("a_hmlc", 1)}
+    frame = pd.DataFrame(rows, columns=results.COLUMNS).assign(recorded=False)
+    (found,) = tables.settling(tables.Numbers("smoke", frame)).values()
+    assert found[1].to_list() == [row["value"] for row in rows]
+    assert analysis.settling("a_hmlc", 1, "smoke") == rows  # kept
 
 
 def test_pull_of_samples():

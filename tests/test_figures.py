@@ -330,8 +330,11 @@ def test_usage_and_agreement_draw_what_they_were_given():
     assert colours[0] == colours[1] != colours[2]
     names = [text.get_text() for text in axis.get_legend().get_texts()]
     assert names == ["G-HMLC", "control: split"]
-    (axis,) = figures.agreement_over_epochs({"a_hmlc": [0.3, 0.8, 1.0]}).axes
-    assert axis.lines[0].get_xydata().tolist() == [[1, 0.3], [2, 0.8], [3, 1.0]]
+    curves = pd.DataFrame({0: [0.3, 0.8, 1.0], 1: [0.1, 0.2, 1.0]}, index=[1, 2, 3])
+    (axis,) = figures.agreement_over_epochs({"a_hmlc": curves}).axes
+    drawn = [line.get_xydata().tolist() for line in axis.lines]
+    assert drawn == [[[1, 0.3], [2, 0.8], [3, 1.0]], [[1, 0.1], [2, 0.2], [3, 1.0]]]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["A-HMLC"]
 
 
 def test_posteriors_show_each_probability_at_its_number():

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
 
-from hmlc_core import checks, load_dataset, metrics, runs, views
+from hmlc_core import checks, files, load_dataset, metrics, pretrain, runs, views
 from hmlc_core.data.dataset import sample
 from study import evaluation, plan, results
+from study.plan import MNIST
 
 LOOKED_AT = ("shared", "split", "sign", "rectified", "g_hmlc", "a_hmlc")
 KINDS_OF_PAIRS = ("neither", "level 1 only", "level 2 only", "both")
@@ -208,6 +209,23 @@ def agreement_with_last(run, split="test"):
     last = run.level_masks(split)
     epochs = range(1, run.settings.epochs + 1)
     return [mask_agreement(run.at(epoch).level_masks(split), last) for epoch in epochs]
+
+
+SETTLING = ("g_hmlc", "a_hmlc")  # methods whose masks are followed through training
+
+
+def settling(method, seed, profile):
+    """Rows "masks_of_epoch_<k>", see agreement_with_last, of a method on hierarchical MNIST. It is
+    trained apart, because other runs keep no snapshots."""
+    settings, apart = plan.usual_settings(profile, MNIST, method), files.DATA / "runs" / "snapshots"
+    run = pretrain(MNIST, method, settings, seed, snapshots=True, progress=False, folder=apart)
+
+    def rows():
+        agreement = enumerate(agreement_with_last(run), 1)
+        return [runs.row(run, "all", f"masks_of_epoch_{k}", value) for k, value in agreement]
+
+    state = evaluation.state_of((__file__, metrics, views), [run.data("test").fingerprint])
+    return results.cached_rows(run, f"settling-{state}.csv", rows)
 
 
 def pull_of_samples(loss, embeddings):

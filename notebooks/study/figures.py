@@ -534,11 +534,15 @@ def usage(lines):
 
 
 def agreement_over_epochs(curves):
-    """Agreement of masks with those of the last epoch; curves: {method: values, one per epoch}."""
+    """Agreement of masks with those of the last epoch, a line for each run.
+
+    Args:
+        curves: {method: data frame, index = epochs, columns = seeds}.
+    """
     figure, axis = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
-    for method, values in curves.items():
-        epochs = range(1, len(values) + 1)
-        axis.plot(epochs, values, ms=4, label=method_name(method), **method_look(method))
+    for method, seeds in curves.items():
+        lines = axis.plot(seeds, ms=2, lw=0.8, **method_look(method))
+        lines[0].set_label(method_name(method))
     text = "agreement with the\nlast epoch's masks (kappa)"
     axis.set(xlabel="epoch", ylabel=text, ylim=(-0.03, 1.03))
     axis.legend()

@@ -37,6 +37,11 @@ def temperature_turns(numbers):
     return figures.claims_map(columns, claims.headed()) if len(columns) == 4 else None
 
 
+def mask_stability(numbers):
+    curves = tables.settling(numbers)
+    return figures.agreement_over_epochs(curves) if curves else None
+
+
 def information_of_parts(dataset, numbers):
     parts = tables.bits(numbers, dataset)
     classes = tables.CLASSES.get(plan.variant_of(dataset), {})
@@ -51,6 +56,7 @@ DRAWN = {
     "accuracy_against_epochs": partial(against_epochs, "cifar100"),
     f"accuracy_against_epochs_{MNIST}": partial(against_epochs, MNIST),
     "every_run_mnist": every_run,
+    "mask_stability": mask_stability,
     "what_came_out": what_came_out,
     "temperature_turns": temperature_turns,
 }

@@ -690,6 +690,18 @@ def mask_agreement(numbers):
     return table.dropna()  # where levels are a tree, no two images share level 2 alone
 
 
+def settling(numbers):
+    """How the masks of hierarchical MNIST after each epoch agree with the last's: {method: data
+    frame, index = epochs, columns = seeds}."""
+    rows = numbers.plain[numbers.plain.dataset == MNIST]
+    epochs = rows.metric.str.extract(r"^masks_of_epoch_(\d+)$")[0]
+    rows = rows[epochs.notna()].assign(epoch=epochs.dropna().astype(int))
+    return {
+        method: rows[rows.method == method].pivot(index="epoch", columns="seed", values="value")
+        for method in figures.ordered(rows.method)
+    }
+
+
 WITH_LEVELS_COUNTED = ("shared", "g_hmlc", "a_hmlc")
 
 
