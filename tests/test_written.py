@@ -10,7 +10,7 @@ from conftest import ROOT
 from test_tables import rows
 
 from hmlc_core import files
-from study import plan, results, sentences, tables, written
+from study import claims, plan, results, sentences, tables, written
 from study.plan import MNIST
 
 MOST_WORDS = 3000
@@ -442,6 +442,15 @@ def test_crossings_are_of_decided_differences_alone():
     assert "no two methods" in sentences.crossings(numbers_of(made))
 
 
+def test_claims_by_budget_are_those_of_runs_with_these_epochs():
+    made = at_budgets("shared", {10: 0.2, 40: 0.9}) + at_budgets("g_hmlc", {10: 0.5, 40: 0.8})
+    columns = claims.by_budget(numbers_of(made))
+    assert list(columns) == [("subsidiary, epochs (seeds)", text) for text in ("10 (3)", "40 (3)")]
+    place = [text for text, _, _ in claims.OVERVIEW].index("G-HMLC above shared (no masks)")
+    assert [found[place].value for found in columns.values()] == pytest.approx([0.3, -0.1])
+    assert [found[place].direction for found in columns.values()] == ["above", "below"]
+
+
 def test_trials_have_a_column_for_each_level_and_temperature():
     made = [
         row
@@ -497,8 +506,14 @@ def test_the_budget_doubled_on_validation_digits_is_a_table():
         level = "subsidiary"
         made += rows(f"{MNIST}_tuning", label, level, "linear_accuracy", [value, 0.0])
     text = written.budget_trials(numbers_of(made))
-    assert "|G-HMLC|50.0|90.0|+40.0|" in text and "|control: shared|80.0|79.0|-1.0|" in text
+    assert "|G-HMLC|20.0|50.0|90.0|+40.0|" in text and "|control: shared|–|80.0|79.0|-1.0|" in text
     assert "A-HMLC" not in text and written.budget_trials(numbers_of([])) == ""
+    for label, value in {"cross_entropy": 0.6, "cross_entropy@40": 0.75}.items():
+        made += rows(f"{MNIST}_tuning", label, "subsidiary", "linear_accuracy", [value, 0.0])
+    made += rows(f"{MNIST}_tuning", "cross_entropy@80", "subsidiary", "linear_accuracy", [0.765])
+    said = sentences.budget_rule(numbers_of(made))
+    assert said == "cross-entropy has 60.0 after 20 and 75.0 after 40 epochs; missed at 40 by " \
+                   "G-HMLC (+40.00)"  # fmt: skip
 
 
 def test_turned_counts_what_a_temperature_does_to_verdicts():

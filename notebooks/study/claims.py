@@ -179,6 +179,19 @@ def by_temperature(numbers):
     return claims_at(numbers, places)
 
 
+def by_budget(numbers):
+    """The same on hierarchical MNIST, level by level, after each number of epochs."""
+    usual, columns = plan.usual_settings(numbers.profile).epochs, {}
+    budgets = sorted(set(tables.budget_points(numbers, MNIST).epochs))
+    for level in numbers.levels(MNIST):
+        for epochs in budgets:
+            tag = "" if epochs == usual else plan.TAGS["epochs"](epochs)
+            for (name, _), found in claims_at(numbers, [(MNIST, level, tag, "")]).items():
+                seeds = name.rpartition(", ")[2].removesuffix(" seeds")
+                columns[f"{level}, epochs (seeds)", f"{epochs} ({seeds})"] = found
+    return columns
+
+
 def claims_at(numbers, places):
     """OVERVIEW at places (data set, level, what stands behind a method's key in result files, what
     stands behind the data set's name); places without any result are left out."""

@@ -13,7 +13,7 @@ EXTRAS = {
     "early": "six epochs, one temperature for all",
     "order": "swapped levels",
     "peers": "MLCL, RINCE, BHCL, level-restricted",
-    "ablation": "head without BatchNorm, slower rate",
+    "ablation": "head without BatchNorm, rate, batch",
     "seeds": "ten seeds (CIFAR-100: five, ModelNet10: eight)",
     "cifar100": "Table 1",
     "modelnet10": "Table 1",

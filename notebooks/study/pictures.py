@@ -37,6 +37,12 @@ def temperature_turns(numbers):
     return figures.claims_map(columns, claims.headed()) if len(columns) == 4 else None
 
 
+def budget_turns(numbers):
+    columns = claims.by_budget(numbers)
+    several = len({name for _, name in columns}) > 1
+    return figures.claims_map(columns, claims.headed()) if several else None
+
+
 def mask_stability(numbers):
     curves = tables.settling(numbers)
     return figures.agreement_over_epochs(curves) if curves else None
@@ -56,6 +62,7 @@ DRAWN = {
     "accuracy_against_epochs": partial(against_epochs, "cifar100"),
     f"accuracy_against_epochs_{MNIST}": partial(against_epochs, MNIST),
     "every_run_mnist": every_run,
+    "budget_turns": budget_turns,
     "mask_stability": mask_stability,
     "what_came_out": what_came_out,
     "temperature_turns": temperature_turns,

@@ -362,10 +362,13 @@ def ends(numbers, method):
     return listed([results.percent(value) for value in values] or ["–"])
 
 
-def average(numbers, method):
-    """The mean linear accuracy of a method's runs, in %."""
-    table = numbers.values(MNIST, SMALL, "linear_accuracy")
-    return results.percent(table[method].mean()) if method in table else "–"
+def average(numbers, method, seeds=None):
+    """The mean linear accuracy of a method's runs, or of its first seeds, in %."""
+    values = numbers.values(MNIST, SMALL, "linear_accuracy").get(method)
+    if values is None:
+        return "–"
+    first = values[values.index.get_level_values("seed") < (seeds or np.inf)]
+    return results.percent(first.mean())
 
 
 def turned(numbers):
@@ -426,6 +429,20 @@ def doubled(numbers, dataset=MNIST, share=1):
     said = [f"{listed(still)} points"] if still else []
     said += [f"more than two points: {listed(moved)}"] if moved else []
     return f"{'; '.join(said)} (seeds: {count(len(seeds_of))})" if said else ""
+
+
+def budget_rule(numbers):
+    """What the trials of the budget say of the rule by which it is chosen: a clause."""
+    table = tables.budget_trials(numbers)
+    half, usual, twice = table.columns
+    first = table.loc["cross_entropy"]
+    reached = [f"{' / '.join(map(results.percent, first[n]))} after {n}" for n in (half, usual)]
+    change = (table[twice] - table[usual]).groupby(level="method", sort=False).agg(list)
+    moved = [key for key in change.index if max(map(abs, change[key])) > SETTLED]
+    steps = {key: " / ".join(amount(x, digits=2) for x in change[key]) for key in moved}
+    texts = [f"{name(key)} ({steps[key]})" for key in moved]
+    last = f"by {listed(texts)}" if texts else "by none"
+    return f"cross-entropy has {listed(reached)} epochs; missed at {usual} {last}"
 
 
 def best_tried(numbers, dataset, setting):
@@ -502,7 +519,7 @@ def provenance(numbers):
         runs = rows[["dataset", "method", "seed"]].drop_duplicates()
         row = {"data set": figures.dataset_name(dataset), "runs": f"{len(runs):,}"}
         row |= {"numbers": f"{len(rows):,}", "device": tables.listed(rows.device)}
-        row["commits"] = ", ".join(rows.commit.value_counts().index)  # most numbers first
+        row["commits"] = "<br>".join(rows.commit.value_counts().index)  # most numbers first
         table.append(row)
     return pd.DataFrame(table)
 

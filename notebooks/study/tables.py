@@ -690,6 +690,31 @@ def mask_agreement(numbers):
     return table.dropna()  # where levels are a tree, no two images share level 2 alone
 
 
+def budget_trials(numbers):
+    """Linear accuracy on validation digits after half the usual number of epochs, all of them and
+    twice as many, each method at its own temperature.
+
+    Returns:
+        Data frame with index (method, level) and a column for each number of epochs, of methods
+        that were tried.
+    """
+    usual, trial = (plan.usual_settings(numbers.profile, d) for d in (MNIST, plan.DIGITS_TUNING))
+    values = trials(numbers)
+    values = values[values.dataset == plan.DIGITS_TUNING].set_index(["method", "level"]).value
+    table = {}
+    for epochs in (usual.epochs // 2, usual.epochs, 2 * usual.epochs):
+        for method in plan.BUDGET_MNIST:
+            used = plan.usual_settings(numbers.profile, MNIST, method)
+            label = plan.run_label(method, replace(used, epochs=epochs), trial)
+            for level in numbers.levels(plan.DIGITS_TUNING):
+                place = table.setdefault((method, level), {})
+                place[epochs] = values.get((label, level), np.nan)
+    if not table:
+        return pd.DataFrame()
+    table = pd.DataFrame(table).T.rename_axis(["method", "level"])
+    return table[table[2 * usual.epochs].notna()]
+
+
 def settling(numbers):
     """How the masks of hierarchical MNIST after each epoch agree with the last's: {method: data
     frame, index = epochs, columns = seeds}."""

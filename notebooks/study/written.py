@@ -23,7 +23,7 @@ TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = """
     has several seeds says swapped tail tally score unmasked identified settings parts
     budget_of_bits code levels_found rounding sources learned temperatures doubled crossings
-    first_run highest ends average turned best_tried from_scratch scratch_doubled
+    first_run highest ends average turned best_tried from_scratch scratch_doubled budget_rule
 """  # of sentences.py
 NAMES = {
     "MNIST": MNIST,
@@ -36,6 +36,7 @@ NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIS
 NAMES["TAIL50"] = f"{MNIST}_tail50"
 PICTURES = ("finding", "finding_grocery", "accuracy_against_epochs", "every_run_mnist")
 PICTURES += (f"accuracy_against_epochs_{MNIST}", "what_came_out", "temperature_turns")
+PICTURES += ("budget_turns", "mask_stability")
 PICTURES += (f"information_of_parts_{MNIST}",)
 
 
@@ -105,24 +106,20 @@ def trials(numbers, dataset, tag="", setting="temperature"):
 
 
 def budget_trials(numbers):
-    """Linear accuracy on validation digits after the usual epochs, after twice as many, and the
-    change, folded; "" if it was not tried."""
+    """Linear accuracy on validation digits after half the usual epochs, all of them and twice as
+    many, and what the last step changes, folded; "" if it was not tried."""
+    found, table = tables.budget_trials(numbers), []
+    if found.empty:
+        return ""
     usual = plan.usual_settings(numbers.profile).epochs
-    budgets, rows, table = (usual, 2 * usual), tables.trials(numbers), []
-    rows = rows[rows.dataset == plan.DIGITS_TUNING]
-    trial = plan.usual_settings(numbers.profile, plan.DIGITS_TUNING)
-    for method in plan.BUDGET_MNIST:
-        used = plan.usual_settings(numbers.profile, MNIST, method)
-        labels = [plan.run_label(method, replace(used, epochs=n), trial) for n in budgets]
+    for method, part in found.groupby(level="method", sort=False):
         row = {"method": figures.method_name(method)}
-        for level in numbers.levels(plan.DIGITS_TUNING):
-            values = rows[rows.level == level].set_index("method").value
-            ends = [values.get(label, float("nan")) for label in labels]
-            row |= {f"{level}, {n} epochs": results.percent(end) for n, end in zip(budgets, ends)}
-            row[f"{level}, change"] = results.percent(ends[1] - ends[0], signed=True)
-        table += [row] if set(row.values()) - {row["method"], "–"} else []
-    title = "Hierarchical MNIST (validation): the budget doubled, %"
-    return folded(title, pd.DataFrame(table)) if table else ""
+        for (_, level), values in part.iterrows():
+            row |= {f"{level}, {n} epochs": results.percent(v) for n, v in values.items()}
+            change = values[2 * usual] - values[usual]
+            row[f"{level}, change"] = results.percent(change, signed=True)
+        table.append(row)
+    return folded("Hierarchical MNIST (validation): the budget doubled, %", pd.DataFrame(table))
 
 
 def epochs_of(numbers, dataset):
