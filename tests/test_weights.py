@@ -25,6 +25,7 @@ from hmlc_core import (
 )
 from hmlc_core.data import pretrained, weight_files
 from hmlc_core.weights import read_card
+from study import plan, results
 
 SETTINGS = Settings(canvas=24, train_size=64, test_size=64, dim=8, epochs=1, batch_size=32)
 NAME = "hierarchical_mnist-a_hmlc.safetensors"
@@ -75,6 +76,21 @@ def test_loaded_run_gives_what_the_trained_one_gave(stored):
 def test_the_weights_that_come_with_the_project_have_cards_without_what_is_new():
     for path in (files.CODE / "data" / "weights").glob("*.safetensors"):
         assert {"data_source", "settings"} < set(read_card(path)) and path.stat().st_size > 1000
+
+
+def test_the_weights_that_come_with_the_project_are_those_of_its_plan_and_reference():
+    reference = results.read(files.CODE / "data" / "reference" / "cpu.csv")
+    reference = reference[reference.metric == "linear_accuracy"]
+    reference = reference.set_index(["dataset", "method", "seed", "level"]).value
+    paths = list((files.CODE / "data" / "weights").glob("*.safetensors"))
+    assert len(paths) >= 16 and sum(path.stat().st_size for path in paths) < 20e6
+    for path in paths:
+        card = read_card(path)
+        dataset, method, seed = (card[name] for name in ("dataset", "method", "seed"))
+        assert Settings(**card["settings"]) == plan.usual_settings("cpu", dataset, method)
+        assert {"size", "classes", "pretrained weights"} < set(card), path
+        for level, value in card["accuracy"].items():
+            assert reference[dataset, method, seed, level] == value
 
 
 def test_missing_weights_are_named_with_those_that_are_there(stored):
@@ -181,6 +197,7 @@ def floats(make):
     "make, message",
     [
         (lambda x: x * float("nan"), "holds NaN or infinity"),
+        (lambda x: x.double() + 1e300, "holds NaN or infinity"),
         (lambda x: (x * 100).to(torch.int8), "is torch.int8, not torch.float32"),
         (lambda x: x.to(torch.complex64), "is torch.complex64, not torch.float32"),
         (lambda x: x.flatten()[:0], r"does not fit its card: \[0\], not \["),
@@ -206,6 +223,9 @@ CARDS = {
     "a setting a text": lambda card: card | {"settings": card["settings"] | {"dim": "8"}},
     "an unknown digit set": lambda card: card | {"settings": card["settings"] | {"digits": "x"}},
     "a seed a text": lambda card: card | {"seed": "a"},
+    "a seed of 70 bits": lambda card: card | {"seed": 2**69},
+    "an accuracy a text": lambda card: card | {"accuracy": {"central": "high"}},
+    "accuracy a number": lambda card: card | {"accuracy": 0.5},
     "no history": lambda card: card | {"history": []},
     "history a text": lambda card: card | {"history": "foo"},
     "a hash that is no text": lambda card: card | {"config_hash": 3},
@@ -214,7 +234,7 @@ CARDS = {
     "a number": lambda card: 3,
 } | {
     f"no {name}": lambda card, name=name: {k: v for k, v in card.items() if k != name}
-    for name in ("settings", "seed", "history", "config_hash", "method", "dataset")
+    for name in ("settings", "seed", "history", "config_hash", "method", "dataset", "accuracy")
 }
 
 

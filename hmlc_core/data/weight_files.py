@@ -58,7 +58,7 @@ def read_card(path):
         raise ValueError(f"{path} is no whole weight file ({reason}): get it again") from error
     try:
         _check(card)
-    except (TypeError, KeyError, IndexError, ValueError) as error:
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(
             f"{path} was written by a newer version, or is no card: {reason}. Install that "
@@ -89,7 +89,10 @@ def _check(card):
     for name in ("dataset", "method", "config_hash"):
         require(type(card[name]) is str, f"{name} is {card[name]!r}")
     Settings(**card["settings"])
-    require(type(card["seed"]) is int, f"seed is {card['seed']!r}")
+    seed, accuracy = card["seed"], card["accuracy"]
+    require(type(seed) is int and abs(seed) < 2**63, f"seed is {seed!r}")
+    numbers = all(isinstance(value, int | float) for value in accuracy.values())
+    require(numbers, f"accuracy is {accuracy}")
     require(card["history"], "its history is empty")
     for epoch in card["history"]:
         about = epoch["device"], epoch["seconds"]
@@ -123,7 +126,8 @@ def _require_like(tensor, wanted, what):
     floating = tensor.dtype.is_floating_point and wanted.dtype.is_floating_point
     alike = floating or tensor.dtype == wanted.dtype
     require(alike, f"{what} is {tensor.dtype}, not {wanted.dtype}: get the file again")
-    require(torch.isfinite(tensor).all(), f"{what} holds NaN or infinity: get the file again")
+    finite = torch.isfinite(tensor.to(wanted.dtype)).all()
+    require(finite, f"{what} holds NaN or infinity: get the file again")
 
 
 def about(dataset, depends):
