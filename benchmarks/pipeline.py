@@ -7,6 +7,7 @@ from common import WHOLE, median_seconds, new_step, report, step_parts
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from hmlc_core.data import mnist
 from hmlc_core.settings import preset
 from hmlc_core.views import two_views
 
@@ -52,9 +53,14 @@ def usual():
 
 
 def parts(kind, channels, classes):
-    """Report where the time of a training step of G-HMLC goes."""
+    """Report where the time of a training step of G-HMLC goes; composing comes before it."""
     settings = preset("cpu", kind)
     ways = step_parts(settings, classes, channels)
+    if settings.fresh:
+        recipe, batch = mnist.composer(settings), torch.arange(settings.batch_size)
+        drawn = recipe.draw(settings.train_size, (0, 1))
+        ways["composing"] = lambda: recipe.compose(drawn, batch)
+        ways["drawing, for each step"] = lambda: recipe.draw(settings.batch_size, (0, 1))
     title = f"parts of a step on {kind}, batch {settings.batch_size} x 2 views"
     report(title, median_seconds(ways, rounds=9), WHOLE)
 

@@ -15,6 +15,7 @@ from torch import relu, stack
 
 from hmlc_core import (
     METHODS,
+    HierarchicalDataset,
     Method,
     Settings,
     build_hierarchical_mnist,
@@ -24,6 +25,7 @@ from hmlc_core import (
     losses,
     masks,
     metrics,
+    preset,
     pretrain,
     runs,
     settings,
@@ -671,3 +673,21 @@ def test_unknown_names_are_refused(call, message, fit):
 def test_images_that_are_not_square_are_named(fit, dataset):
     with pytest.raises(ValueError, match="square, not .*24.*20"):
         fit(data=dataclasses.replace(dataset, images=dataset.images[:, :, :20]))
+
+
+# ------------------------------------------------------------ the smallest form of profile gpu
+
+
+@pytest.mark.parametrize("kind, channels", [("hierarchical_mnist", 1), ("cifar100", 3)])
+def test_profile_gpu_trains_and_is_evaluated_with_its_own_nets_and_sizes(fit, kind, channels):
+    """On few pictures, but through its ResNet-18 at its canvas, where it was never run whole."""
+    settings = preset("gpu", kind)
+    settings = dataclasses.replace(settings, batch_size=4, epochs=1, train_size=8)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (8, settings.canvas, settings.canvas, channels), np.uint8)
+    labels = np.stack([np.arange(8) % 2, np.arange(8) % 4], 1)
+    data = HierarchicalDataset(images, labels, ["a", "b"], [["0", "1"], list("0123")], "train", kind)
+    run = fit("g_hmlc", settings, data=data)
+    assert sum(p.numel() for p in run.model.encoder.parameters()) > 11e6
+    assert run.features(data).shape == (8, 512) and np.isfinite(run.history[-1]["loss"])
+    assert len(linear_evaluation(run, data)) == 2

@@ -516,6 +516,14 @@ def test_the_budget_doubled_on_validation_digits_is_a_table():
                    "G-HMLC (+40.00)"  # fmt: skip
 
 
+def test_masks_settle_by_their_means_at_the_quarters():
+    made = []
+    for epoch, values in enumerate(([0.1, 0.3], [0.5, 0.6], [0.8, 0.9], [1.0, 1.0]), 1):
+        made += rows(MNIST, "g_hmlc", "all", f"masks_of_epoch_{epoch}", values)
+    assert sentences.settled(numbers_of(made)) == "G-HMLC 0.20, 0.55 and 0.85"
+    assert sentences.settled(numbers_of([])) == ""
+
+
 def test_turned_counts_what_a_temperature_does_to_verdicts():
     usual = {"g_hmlc": 0.7, "hmce_released": 0.6, "a_hmlc": 0.8, "shared": 0.5, "split": 0.6}
     start = usual | {"g_hmlc": 0.5}

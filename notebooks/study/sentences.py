@@ -304,6 +304,16 @@ def code(numbers, method):
     return told(subject, "that of images that share none", pairs, scale=1, digits=3)
 
 
+def settled(numbers):
+    """How the masks after a quarter, half and three quarters of the epochs agree with the last's,
+    mean over seeds: a clause; "" if they were not followed."""
+    texts = []
+    for method, table in tables.settling(numbers).items():
+        quarters = table.mean(axis=1).loc[[len(table) * part // 4 for part in (1, 2, 3)]]
+        texts.append(f"{name(method)} {listed([f'{value:.2f}' for value in quarters])}")
+    return "; ".join(texts)
+
+
 def levels_found(numbers, dataset):
     """The most probable number of levels in the embeddings of each method, with its probability."""
     view = view_with_bits(numbers)[0] if dataset == MNIST else numbers

@@ -24,6 +24,7 @@ OFFERED = """
     has several seeds says swapped tail tally score unmasked identified settings parts
     budget_of_bits code levels_found rounding sources learned temperatures doubled crossings
     first_run highest ends average turned best_tried from_scratch scratch_doubled budget_rule
+    settled
 """  # of sentences.py
 NAMES = {
     "MNIST": MNIST,
@@ -36,7 +37,7 @@ NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIS
 NAMES["TAIL50"] = f"{MNIST}_tail50"
 PICTURES = ("finding", "finding_grocery", "accuracy_against_epochs", "every_run_mnist")
 PICTURES += (f"accuracy_against_epochs_{MNIST}", "what_came_out", "temperature_turns")
-PICTURES += ("budget_turns", "mask_stability")
+PICTURES += ("budget_turns",)
 PICTURES += (f"information_of_parts_{MNIST}",)
 
 
