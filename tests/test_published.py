@@ -175,13 +175,13 @@ def two(tmp_path, monkeypatch):
     executed.mkdir(parents=True)
     for path in paths:
         nbformat.write(source(), path)
-        nbformat.write(ran(stream(path.name)), executed / f"smoke-{path.name}")
+        nbformat.write(ran(stream(path.name)), executed / f"cpu-{path.name}")
     monkeypatch.setattr(options, "NOTEBOOKS", paths)
     return paths
 
 
 def test_publishing_writes_all_notebooks(two):
-    published.publish("smoke")
+    published.publish("cpu")
     for path in two:
         assert nbformat.read(path, 4).cells[-1].outputs[0].text == path.name
 
@@ -189,11 +189,11 @@ def test_publishing_writes_all_notebooks(two):
 def test_nothing_is_written_unless_all_can_be(two):
     before = [path.read_text() for path in two]
     broken = ran(stream("/home/me/x"))
-    nbformat.write(broken, files.DATA / "executed" / f"smoke-{two[1].name}")
+    nbformat.write(broken, files.DATA / "executed" / f"cpu-{two[1].name}")
     with pytest.raises(published.Local):
-        published.publish("smoke")
-    with pytest.raises(FileNotFoundError, match="run all notebooks first"):
         published.publish("cpu")
+    with pytest.raises(FileNotFoundError, match="run all notebooks first"):
+        published.publish("smoke")
     assert [path.read_text() for path in two] == before
 
 
@@ -206,7 +206,7 @@ def ended(*words):
 def test_a_whole_run_is_published_and_the_results_are_written(two, monkeypatch, capsys):
     monkeypatch.setattr(run, "run_all", lambda args, plans: {})
     monkeypatch.setattr(written, "write", lambda: [two[0].parent / "RESULTS.md"])
-    assert ended("--profile", "smoke", "--publish") == 0
+    assert ended("--profile", "cpu", "--publish") == 0
     assert "Published: 2 notebooks, RESULTS.md" in capsys.readouterr().out
     assert nbformat.read(two[0], 4).metadata[published.METADATA]
 
@@ -214,9 +214,10 @@ def test_a_whole_run_is_published_and_the_results_are_written(two, monkeypatch, 
 def test_a_run_that_is_not_whole_is_not_published(two, monkeypatch):
     before = two[0].read_text()
     monkeypatch.setattr(run, "run_all", lambda args, plans: {"cifar100": "missing"})
-    assert "not whole" in ended("--profile", "smoke", "--publish")
-    assert ended("--profile", "smoke", "--publish", "--only", "01") == 2
-    assert ended("--profile", "gpu", "--publish") == 2
+    assert "not whole" in ended("--profile", "cpu", "--publish")
+    assert ended("--profile", "cpu", "--publish", "--only", "01") == 2
+    for profile in ("gpu", "smoke"):
+        assert ended("--profile", profile, "--publish") == 2
     monkeypatch.setattr(run.torch.cuda, "is_available", lambda: True)
     assert "choose --profile cpu" in ended("--publish")
     assert two[0].read_text() == before

@@ -99,8 +99,8 @@ def parse(words=None):
         made.error("--fresh deletes trained runs, and without notebook 03 --only trains none anew")
     if chosen.check and chosen.profile and not (REFERENCES / f"{chosen.profile}.csv").exists():
         made.error(f"--check: there is no reference of profile {chosen.profile} to compare with")
-    if chosen.publish and (chosen.only or chosen.profile in LARGE):
-        made.error("--publish is for a whole run with profile cpu or smoke, without --only")
+    if chosen.publish and (chosen.only or chosen.profile not in (None, "cpu")):
+        made.error("--publish is for a whole run with profile cpu, without --only")
     return chosen
 
 

@@ -19,7 +19,6 @@ from PIL import Image
 from hmlc_core import files
 from study import options
 
-PROFILES = ("smoke", "cpu")  # gpu is for one's own machine
 MOST_BYTES = 500_000  # of a notebook
 SCALES = (1, 0.8, 0.65, 0.5, 0.4, 0.3)  # of pictures, until a notebook fits
 PNG, JPEG = "image/png", "image/jpeg"

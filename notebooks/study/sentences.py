@@ -336,6 +336,7 @@ def rounding(numbers):
 
 SETTLED = 0.02  # change of accuracy that twice the budget may make
 SMALL = "subsidiary"  # the level of hierarchical MNIST that not every method learns
+MOST_NAMES = 6  # of methods that a sentence lists
 LEARNED = 0.5  # accuracy above which a run has learned a level of ten classes
 
 
@@ -343,14 +344,16 @@ def learned(numbers, methods=METHODS):
     """Which methods learned the small digit in all of their runs, in some, in none: a clause."""
     values = numbers.values(MNIST, SMALL, "linear_accuracy")
     always, never, some = [], [], []
-    for key in [key for key in numbers.methods(MNIST) if key in methods]:
+    asked = [key for key in numbers.methods(MNIST) if key in methods]
+    for key in asked:
         runs = values[key].dropna()
         got = int((runs > LEARNED).sum())
         if got in (0, len(runs)):
             (always if got else never).append(name(key))
         else:
             some.append(f"in {count(got)} of {count(len(runs))} runs by {name(key)}")
-    parts = [f"by {listed(always)}"] if always else []
+    many = f"{count(len(always))} of {count(len(asked))} methods"
+    parts = [f"by {many if len(always) > MOST_NAMES else listed(always)}"] if always else []
     return "; ".join([*parts, *some, *([f"not by {listed(never)}"] if never else [])])
 
 
@@ -415,7 +418,10 @@ def temperatures(numbers, dataset):
         if key in tried:
             settings = plan.usual_settings(numbers.profile, dataset, key)
             own.setdefault(settings.temperature, []).append(name(key))
-    return "; ".join(f"{value:g} for {listed(own[value])}" for value in sorted(own))
+    few = {value: names for value, names in sorted(own.items()) if len(names) <= MOST_NAMES}
+    texts = [f"{value:g} for {listed(names)}" for value, names in few.items()]
+    texts += [f"{value:g} for the others" for value in own if value not in few]
+    return "; ".join(texts)
 
 
 def doubled(numbers, dataset=MNIST, share=1):
