@@ -178,6 +178,7 @@ GROUPS = (
     *(Group(("tuning",), (DIGITS_TUNING,), (key,), _doubled(key), seeds=1) for key in BUDGET_MNIST),
     *(Group(("tuning",), (name,), BUDGET_TABLE1[1:], _longer(name), seeds=1) for name in TUNING),
     Group(("tuning",), TUNING[:1], LEVEL_PEERS, _longer(TUNING[0]), seeds=1),
+    Group(("tuning",), TUNING[1:], RESTRICTED, _longer(TUNING[1]), seeds=1),
     Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
     Group(("grocery",), ("grocery",), GROCERY_METHODS, seeds=10),
     Group(("grocery",), ("grocery",), ("cross_entropy",), (UNTOUCHED,), seeds=10),
