@@ -608,7 +608,8 @@ def every_run(values):
     Args:
         values: {level: {method: accuracies of its runs}}.
     """
-    figure, axes = _panels(1, len(values), 3.6, 2.4, sharey=True)
+    height = 0.7 + 0.2 * max(map(len, values.values()))
+    figure, axes = _panels(1, len(values), 3.6, height, sharey=True)
     for axis, (level, runs) in zip(axes[0], values.items()):
         for row, (method, accuracies) in enumerate(runs.items()):
             look = dict(ls="none", alpha=0.6, **method_look(method))
