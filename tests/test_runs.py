@@ -686,7 +686,9 @@ def test_profile_gpu_trains_and_is_evaluated_with_its_own_nets_and_sizes(fit, ki
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (8, settings.canvas, settings.canvas, channels), np.uint8)
     labels = np.stack([np.arange(8) % 2, np.arange(8) % 4], 1)
-    data = HierarchicalDataset(images, labels, ["a", "b"], [["0", "1"], list("0123")], "train", kind)
+    data = HierarchicalDataset(
+        images, labels, ["a", "b"], [["0", "1"], list("0123")], "train", kind
+    )
     run = fit("g_hmlc", settings, data=data)
     assert sum(p.numel() for p in run.model.encoder.parameters()) > 11e6
     assert run.features(data).shape == (8, 512) and np.isfinite(run.history[-1]["loss"])
