@@ -46,6 +46,14 @@ def test_a_run_that_was_planned_and_is_not_there_is_a_difference(there):
     assert statuses(own, reference, planned("m", range(3))).count("missing") == count
 
 
+def test_numbers_of_runs_that_only_an_extra_trains_are_compared_where_it_did():
+    apart = rows("m", [0.9], "all", "masks_of_epoch_1"), rows("m", [1.0], "all", "masks_of_epoch_2")
+    usual = rows("m", [0.8])
+    assert statuses(frame(usual), frame(usual, *apart)) == ["agrees"]
+    both = statuses(frame(usual, apart[0]), frame(usual, *apart))
+    assert both == ["agrees", "agrees", "missing"]
+
+
 def test_a_number_that_a_run_lacks_is_a_difference_though_no_plan_names_it():
     reference = frame(rows("m", [0.8]), rows("m", [0.8], "subsidiary"), rows("n", [0.5]))
     own = frame(rows("m", [0.8]))

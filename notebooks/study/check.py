@@ -20,6 +20,7 @@ FEW_SAMPLES = ("worst_class_accuracy", "head_accuracy", "tail_accuracy")  # thes
 RELATIVE = 0.10, 0.30  # the same two for numbers that are no shares
 NO_SHARES = ("effective_rank", "mistake_severity", "bits_of_part")
 CLASSES = {**tables.CLASSES[plan.MNIST], **tables.CLASSES["cifar100"], "category": 10}
+APART = "masks_of_epoch_"  # numbers of runs with snapshots, which only --with claims trains
 SHOWN = 30  # rows that a report lists
 
 
@@ -36,6 +37,8 @@ def compare(own, reference, plans=(), coarse=False):
         Data frame: dataset, method, level, metric, seed, value, reference, allowed, status, which
         is "agrees", "differs", "missing" (not in own) or "other data" (from another source).
     """
+    if not own.metric.str.startswith(APART).any():
+        reference = reference[~reference.metric.str.startswith(APART)]
     chosen = {(one.dataset, one.label, one.seed) for one in plans} | set(_runs(own))
     expected = reference.assign(allowed=allowed(reference, coarse))
     expected = expected[np.array([run in chosen for run in _runs(reference)], bool)]
