@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 GO_ON = "What is finished is kept: run again to go on from here."
+STOPPED = f"\nStopped. {GO_ON}"
 if __name__ == "__main__":  # what is imported below takes seconds
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(f"\nStopped. {GO_ON}"))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(STOPPED))
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -38,7 +39,7 @@ def main(words=None):
     try:
         sys.exit(carry_out(args))
     except KeyboardInterrupt:
-        sys.exit(f"\nStopped. {GO_ON}")
+        sys.exit(STOPPED)
 
 
 def carry_out(args):

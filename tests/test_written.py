@@ -516,6 +516,12 @@ def test_the_budget_doubled_on_validation_digits_is_a_table():
                    "G-HMLC (+40.00)"  # fmt: skip
 
 
+def test_an_average_is_of_all_runs_or_of_the_first_seeds():
+    numbers = numbers_of(rows(MNIST, "split", "subsidiary", "linear_accuracy", [0.2, 0.4, 0.9]))
+    said = [sentences.average(numbers, "split", seeds) for seeds in (None, 2)]
+    assert said == ["50.0", "30.0"] and sentences.average(numbers, "sign") == "–"
+
+
 def test_masks_settle_by_their_means_at_the_quarters():
     made = []
     for epoch, values in enumerate(([0.1, 0.3], [0.5, 0.6], [0.8, 0.9], [1.0, 1.0]), 1):

@@ -37,8 +37,7 @@ NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIS
 NAMES["TAIL50"] = f"{MNIST}_tail50"
 PICTURES = ("finding", "finding_grocery", "accuracy_against_epochs", "every_run_mnist")
 PICTURES += (f"accuracy_against_epochs_{MNIST}", "what_came_out", "temperature_turns")
-PICTURES += ("budget_turns",)
-PICTURES += (f"information_of_parts_{MNIST}",)
+PICTURES += ("budget_turns", f"information_of_parts_{MNIST}")
 
 
 def accuracies(numbers, dataset):
