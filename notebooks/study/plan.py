@@ -16,6 +16,8 @@ TABLE1 = ("cifar100", "modelnet10", "modelnet40")
 BY_NOTEBOOK = (MNIST, *TABLE1, "grocery")  # data sets that notebooks 03 and 04 are run for
 TUNING = ("cifar100_tuning", "modelnet10_tuning")
 DIGITS_TUNING = f"{MNIST}_tuning"
+SWAPPED, THREE, TREE = (f"{MNIST}_{name}" for name in ("swapped", "three", "path"))
+TAILS = (f"{MNIST}_tail10", f"{MNIST}_tail50")
 TRIALS = {DIGITS_TUNING: 2, "cifar100_tuning": 15, "modelnet10_tuning": 6}  # epochs by so many
 START_TEMPERATURE = Settings().temperature  # of all trials
 
@@ -39,8 +41,7 @@ RAW, UNTOUCHED = "raw", {"encoder": "untouched", "epochs": 1}
 FROM_SCRATCH = "@from_scratch"
 SCRATCH = {"pretrained": "", "encoder": "small_resnet", "canvas": 64, "epochs": 120}
 
-# A budget in the middle of learning, one temperature for all. Other variants of hierarchical MNIST
-# than its trials are at it.
+# A budget in the middle of learning, one temperature for all.
 SHORT = {
     MNIST: {"epochs": 6, "fresh": False, "temperature": START_TEMPERATURE},
     "cifar100": {"epochs": 6, "temperature": 0.4},
@@ -143,8 +144,8 @@ GROUPS = (
     Group(("early",), (MNIST,), (*MAIN, *BASELINES, *PEERS), (SHORT[MNIST],)),
     Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT[MNIST]},)),
     Group(("early", "seeds"), (MNIST,), SEEDS_METHODS, (SHORT[MNIST],), seeds=10),
-    Group(("order",), (f"{MNIST}_swapped",), ORDER_METHODS),
-    Group(("order",), (MNIST,), ORDER_METHODS, (SHORT[MNIST],)),  # levels as given
+    Group(("order",), (SWAPPED, MNIST), ORDER_METHODS),
+    Group(("order", "seeds"), (SWAPPED,), ORDER_METHODS, seeds=5),
     Group(("seeds",), (MNIST,), SEEDS_METHODS, seeds=10),
     Group(("cifar100",), ("cifar100",), TABLE1_METHODS, seeds=1),  # ten minutes each
     Group(("cifar100", "seeds"), ("cifar100",), TABLE1_METHODS, seeds=5),
@@ -154,9 +155,12 @@ GROUPS = (
     *(Group(("claims", name), (name,), RESTRICTED) for name in TABLE1),
     Group(("claims", "cifar100", "seeds"), ("cifar100",), LEVEL_PEERS, seeds=5),
     *(Group(("early", "claims", name), (name,), RESTRICTED, (SHORT[name],)) for name in BRIEF),
-    Group(("claims",), (f"{MNIST}_three",), (*LEVELS_METHODS, "heads")),
-    Group(("claims",), (f"{MNIST}_path",), (*LEVELS_METHODS, "level_restricted")),
-    Group(("claims",), (f"{MNIST}_tail10", f"{MNIST}_tail50"), TAIL_METHODS),
+    Group(("claims",), (THREE,), (*LEVELS_METHODS, "heads")),
+    Group(("claims",), (TREE,), (*LEVELS_METHODS, "level_restricted")),
+    Group(("claims",), TAILS, TAIL_METHODS),
+    Group(("claims", "seeds"), (THREE,), (*LEVELS_METHODS, "heads"), seeds=5),
+    Group(("claims", "seeds"), (TREE,), (*LEVELS_METHODS, "level_restricted"), seeds=5),
+    Group(("claims", "seeds"), TAILS, TAIL_METHODS, seeds=5),
     Group(("ours",), (DIGITS_TUNING,), OURS, (SHORT[MNIST],)),
     Group(("ours",), ("modelnet10_tuning",), OURS),
     Group(("ours",), (MNIST,), UNION, seeds=5),
@@ -218,9 +222,7 @@ def usual_settings(profile, dataset=MNIST, method=None):
     if dataset.endswith("_tuning"):
         epochs = math.ceil(settings.epochs / TRIALS.get(dataset, 1))
         return replace(settings, epochs=epochs, temperature=START_TEMPERATURE)
-    if profile == "cpu" and dataset != MNIST and variant_of(dataset) == MNIST:
-        return replace(settings, **SHORT[MNIST])
-    for name in (dataset, base_of(dataset)[0], kind_of(dataset)):
+    for name in (dataset, variant_of(dataset), kind_of(dataset)):
         own = TEMPERATURES.get(profile, {}).get(name, {})
         if method in own:
             return replace(settings, temperature=own[method])
