@@ -310,7 +310,7 @@ def looked_at(profile, extras):
     """The planned runs whose masks notebook 07 looks at, one data set after another."""
     datasets = [name for name in plan.BY_NOTEBOOK if name in (plan.MNIST, *extras)]
     if "claims" in extras:
-        datasets.append(f"{plan.MNIST}_three")
+        datasets.append(plan.THREE)
     plans = plan.planned_runs(profile, extras)
     chosen = [one for one in plans if one.dataset in datasets and one.label in LOOKED_AT]
     return sorted(chosen, key=lambda one: datasets.index(one.dataset))

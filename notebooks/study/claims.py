@@ -109,15 +109,14 @@ def whole(numbers, datasets=tables.MAIN):
 
 
 def swapped_order(numbers):
-    """The claim that accuracy with the levels swapped is above that with them as given, both at
-    the budget of the swapped ones."""
+    """The claim that accuracy with the levels swapped is above that with them as given."""
     differences = []
     for method in tables.order_methods(numbers):
-        for level in numbers.levels(MNIST + "_swapped"):
+        for level in numbers.levels(plan.SWAPPED):
             both = tables.given_and_swapped(numbers, method, level)
             if len(both):
                 change = both["swapped"] - both["as given"]
-                star = " *" if (MNIST + "_swapped", method) in numbers.recorded else ""
+                star = " *" if (plan.SWAPPED, method) in numbers.recorded else ""
                 name = f"{figures.method_name(method)}, {level}{star}"
                 differences.append(Difference(name, *results.mean_and_interval(change)))
     text = "accuracy with the levels swapped above as given"
@@ -127,7 +126,7 @@ def swapped_order(numbers):
 def imbalance(numbers, method):
     """The claim that a method is above *split* on the most and the least frequent classes."""
     differences, baseline = [], "split"
-    for dataset in numbers.datasets([MNIST + "_tail10", MNIST + "_tail50"]):
+    for dataset in numbers.datasets(plan.TAILS):
         for part in ("head", "tail"):
             pair = paired(numbers, method, baseline, dataset, "subsidiary", f"{part}_accuracy")
             if not np.isnan(pair[0]):

@@ -13,7 +13,7 @@ from study.plan import MNIST
 from study.variants import METHODS
 
 MAIN = (*plan.BY_NOTEBOOK[1:], MNIST)
-TREES = (f"{MNIST}_path", *plan.BY_NOTEBOOK[1:])
+TREES = (plan.TREE, *plan.BY_NOTEBOOK[1:])
 
 
 @dataclass
@@ -290,7 +290,7 @@ def plus_minus(mean, half_width, digits=1):
 
 def order_methods(numbers):
     """The methods that were also trained with the levels swapped."""
-    return numbers.methods(MNIST + "_swapped")
+    return numbers.methods(plan.SWAPPED)
 
 
 def tag_of_short(profile, dataset=MNIST):
@@ -311,12 +311,12 @@ def tag_of_longer(profile, dataset):
 
 
 def order(numbers):
-    """Table 3: linear accuracy with the levels as given and swapped, at the same budget, over the
-    seeds that have both."""
+    """Table 3: linear accuracy with the levels as given and swapped, over the seeds that have
+    both."""
     table = []
     for method in order_methods(numbers):
         row = {"method": figures.method_name(method)}
-        for level in numbers.levels(MNIST + "_swapped"):
+        for level in numbers.levels(plan.SWAPPED):
             both = given_and_swapped(numbers, method, level)
             row |= {f"{level}, {title}": mean_text(both, title) for title in both}
         table.append(row)
@@ -327,9 +327,8 @@ def given_and_swapped(numbers, method, level):
     """Linear accuracy with the levels as given and swapped: a data frame with these two columns and
     a row for each seed that has both."""
     given = numbers.values(MNIST, level, "linear_accuracy")
-    swapped = numbers.values(MNIST + "_swapped", level, "linear_accuracy")
-    label = method + tag_of_short(numbers.profile)
-    columns = {"as given": given.get(label), "swapped": swapped.get(method)}
+    swapped = numbers.values(plan.SWAPPED, level, "linear_accuracy")
+    columns = {"as given": given.get(method), "swapped": swapped.get(method)}
     return pd.DataFrame(columns, dtype=float).dropna()
 
 

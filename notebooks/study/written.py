@@ -32,9 +32,11 @@ NAMES = {
     "CIFAR": "cifar100",
     "MODELNET": "modelnet10",
     "GROCERY": "grocery",
+    "THREE": plan.THREE,
+    "TREE": plan.TREE,
+    "SWAPPED": plan.SWAPPED,
+    "TAIL50": plan.TAILS[1],
 }
-NAMES |= {"THREE": f"{MNIST}_three", "TREE": f"{MNIST}_path", "SWAPPED": f"{MNIST}_swapped"}
-NAMES["TAIL50"] = f"{MNIST}_tail50"
 PICTURES = ("finding", "finding_grocery", "accuracy_against_epochs", "every_run_mnist")
 PICTURES += (f"accuracy_against_epochs_{MNIST}", "what_came_out", "temperature_turns")
 PICTURES += ("budget_turns", f"information_of_parts_{MNIST}")
