@@ -21,7 +21,7 @@ FIGURES = WORK / "figures"
 def writing(path):
     """Yield a path beside `path`; rename it to `path` once the block ends without an error.
 
-    A full disk, a missing permission or a kill leaves what was at `path` untouched.
+    A full disk, a missing permission, a kill or a power cut leaves what was at `path` untouched.
 
     Raises:
         OSError: if it cannot be written, with the reason and what to do.
@@ -31,6 +31,8 @@ def writing(path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
+        with open(beside, "rb+") as file:
+            os.fsync(file.fileno())  # some disks say only now that they are full
         os.replace(beside, path)
     except (OSError, RuntimeError) as error:
         of_writer = "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
@@ -53,10 +55,9 @@ def code_hash(*sources):
     Args:
         sources: paths, or modules.
     """
-    digest = blake2b(digest_size=6)
-    for source in sources:
-        digest.update(plain_code(Path(getattr(source, "__file__", source)).read_text()).encode())
-    return digest.hexdigest()
+    paths = [Path(getattr(source, "__file__", source)) for source in sources]
+    text = "".join(plain_code(path.read_text()) for path in paths)
+    return blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 @lru_cache
@@ -88,7 +89,6 @@ def commit():
 def git(*words):
     """What git says of this checkout; "" outside git."""
     command = ["git", "-C", str(CODE), *words]
-    try:
+    with suppress(OSError, subprocess.CalledProcessError):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+    return ""

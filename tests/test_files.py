@@ -36,6 +36,22 @@ def test_a_file_is_written_whole_and_replaces_the_old_one(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
+def test_a_disk_that_says_late_that_it_is_full_costs_nothing(tmp_path, monkeypatch):
+    """As mounted drives do, which take what is written and send it later."""
+    path, asked = say(tmp_path, "old"), []
+
+    def full(descriptor):
+        asked.append(os.fstat(descriptor).st_size)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    wanted = pytest.raises(OSError, match="No space left.*Free some space")
+    with wanted, files.writing(path) as beside:
+        beside.write_text("newer")
+    assert asked == [5]
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, MemoryError])
 def test_what_was_there_stays_if_writing_ends_early(error, tmp_path):
     path = say(tmp_path, "old")
