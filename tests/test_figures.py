@@ -191,6 +191,15 @@ def test_points_colours_and_captions_of_maps_belong_together():
     assert np.allclose(list(shown.values()), figures.class_colours(3)[:3])
 
 
+@pytest.mark.parametrize("count, named", [(10, False), (12, True), (20, True), (21, False)])
+def test_maps_name_classes_that_no_legend_names_while_they_are_few(count, named):
+    labels = np.arange(count)[:, None]
+    names = [[f"class {k}" for k in range(count)]]
+    points = np.random.default_rng(0).normal(size=(count, 2))
+    (axis,) = figures.embedding_maps({"split": points}, labels, ["all"], names, {}).axes
+    assert bool(axis.texts) == named
+
+
 def test_names_stand_at_the_middle_of_their_class():
     centres = np.array([[0.0, 0.0], [10.0, 10.0], [10.0, 10.1]])
     labels = np.repeat([0, 1, 2], [30, 20, 10])
@@ -260,6 +269,16 @@ def test_small_differences_beside_a_large_one_are_still_seen():
     assert "logarithmic" in large.get_xlabel() and "logarithmic" not in small.get_xlabel()
     place = large.transData.transform([(0, 0), (1, 0), (50, 0)])[:, 0]
     assert (place[1] - place[0]) / (place[2] - place[0]) > 0.08  # of 1 in 50 points, not 0.02
+
+
+@pytest.mark.parametrize("value, half", [(-0.4, 0.6), (0.78, 0.1), (0.5, float("nan"))])
+def test_large_intervals_are_drawn_whole(value, half):
+    rows = [Difference("large", value, half), Difference("small", 0.01, 0.002)]
+    (axis,) = figures.differences({"far": rows}).axes
+    low, high = axis.get_xlim()
+    end = abs(value) + (0 if np.isnan(half) else half)
+    assert low < 100 * min(0, value - half if value < 0 else 0) <= 100 * end < max(high, -low)
+    assert {-5, 0, 5} <= set(axis.get_xticks()) and all(low < t < high for t in axis.get_xticks())
 
 
 def test_cells_of_claims_have_the_number_and_the_colour_of_their_verdict():

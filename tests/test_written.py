@@ -88,6 +88,21 @@ def test_readme_is_one_screen():
     assert all(len(block.splitlines()) <= 12 for block in tables_of(text))
 
 
+@pytest.mark.parametrize("tag", [tables.tag_of_short("cpu"), "@10", "@20"])
+def test_what_readme_says_of_fewer_epochs_holds(committed, tag):
+    text = (written.TEMPLATES / "README.md").read_text()
+    assert "A-HMLC is above *shared* at the small digit, after six at both, but there below" in text
+    view = committed.tagged(tag)
+    found = {
+        (other, level): results.direction(*claims.paired(view, "a_hmlc", other, MNIST, level))
+        for other in ("shared", "split")
+        for level in ("central", "subsidiary")
+    }
+    assert found["shared", "subsidiary"] == "above"
+    if "fresh" in tag:
+        assert found["shared", "central"] == "above" and found["split", "subsidiary"] == "below"
+
+
 def test_the_table_at_a_glance_has_the_means_of_the_rows():
     made = rows("cifar100", "split", "superclass", "linear_accuracy", [0.5, 0.7])
     made += rows("cifar100", "split", "class", "linear_accuracy", [0.25, 0.35])
@@ -166,8 +181,8 @@ def with_more(committed, *more):
 def test_sections_without_rows_are_left_out(committed, in_place):
     text = written.render(with_more(committed), TEMPLATE)
     holds(text)
-    assert "trained to the end" not in text and "## Grocery" not in text
-    assert "after six epochs: how fast" in text and "40 epochs" not in text
+    assert "## Hierarchical MNIST\n" not in text and "## Grocery" not in text
+    assert "## Hierarchical MNIST after six epochs\n" in text and "40 epochs" not in text
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -176,7 +191,7 @@ def test_sections_come_with_their_rows_whatever_the_number_of_seeds(committed, i
     grocery = runs("grocery", (*MAIN, "raw"), ("department", "item", "kind"), 10)
     text = written.render(with_more(committed, long, grocery), TEMPLATE)
     holds(text)
-    part = text.split("trained to the end")[1].split("\n## ")[0]
+    part = text.split("## Hierarchical MNIST\n")[1].split("\n## ")[0]
     assert "G-HMLC's runs end at" in part
     assert ("**A-HMLC" in part) == (seeds > 1)
     assert f"{plan.usual_settings('cpu').epochs} epochs, batch" in part
@@ -282,7 +297,9 @@ def test_both_methods_are_compared_with_training_without_masks():
         made += rows("cifar100", method, "class", "linear_accuracy", values[method])
     text = sentences.unmasked(numbers_of(made))
     who = "G-HMLC and A-HMLC are above *shared*, the same losses without masks,"
-    assert text == f"That masks help is not shown: {who} in 0 of 2 comparisons, below in 1"
+    assert (
+        text == f"That the paper's masks help is not shown: {who} in 0 of 2 comparisons, below in 1"
+    )
     made = [row | {"value": 0.9 + row["value"] / 10} if row["method"] == "a_hmlc" else row
             for row in made]  # fmt: skip
     text = sentences.unmasked(numbers_of(made))
@@ -427,8 +444,15 @@ def test_doubling_names_what_has_not_settled():
     made = at_budgets("split", {40: 0.9, 80: 0.91}) + at_budgets("shared", {40: 0.8, 80: 0.85})
     made += at_budgets("a_hmlc", {10: 0.5, 40: 0.7})  # never doubled
     made += at_budgets("g_hmlc", {10: 0.5, 80: 0.7})  # not from the usual number
+    made += [row | {"value": row["value"] + row["seed"] / 10} if row["method"] == "sign@80" else row
+             for row in at_budgets("sign", {40: 0.2, 80: 0.3})]  # fmt: skip
     text = sentences.doubled(numbers_of(made))
-    assert text == "*split* +1.0 points; more than two points: *shared* +5.0 (seeds: three)"
+    assert text == (
+        "*shared* +5.0 ± 0.0 and *split* +1.0 ± 0.0 at subsidiary level; "
+        "by more than two points, but undecided: *sign* (seeds: three)"
+    )
+    still = numbers_of(made[-6:-3] + [row | {"method": "sign@80"} for row in made[-6:-3][::-1]])
+    assert sentences.doubled(still).startswith("nothing by more")
     assert sentences.doubled(numbers_of(at_budgets("a_hmlc", {10: 0.5, 40: 0.7}))) == ""
 
 
@@ -439,7 +463,8 @@ def test_crossings_are_of_decided_differences_alone():
         "*shared* is above *split* at subsidiary level after 40 epochs, below it after 10"
     )
     made = at_budgets("shared", {10: 0.2, 40: 0.9}) + at_budgets("split", {10: 0.5, 40: 0.95})
-    assert "no two methods" in sentences.crossings(numbers_of(made))
+    text = sentences.crossings(numbers_of(made))
+    assert text.startswith("from 10 to 40 epochs no two methods")
 
 
 def test_claims_by_budget_are_those_of_runs_with_these_epochs():
@@ -546,6 +571,12 @@ def test_turned_counts_what_a_temperature_does_to_verdicts():
     assert sentences.turned(numbers_of(both)).startswith("of five verdicts, one reversed")
     one = [row for row in made if not row["method"].endswith("@t0.1")]
     assert sentences.turned(numbers_of(one)) == ""
+
+
+def test_seeds_below_are_counted_pair_by_pair():
+    made = rows(MNIST, "g_hmlc", "subsidiary", "linear_accuracy", [0.9, 0.1, 0.46, 0.1])
+    made += rows(MNIST, "shared", "subsidiary", "linear_accuracy", [0.8, 0.9, 0.9])
+    assert sentences.seeds_below(numbers_of(made), "g_hmlc", "shared") == "two of three"
 
 
 def test_ends_are_the_runs_in_order():

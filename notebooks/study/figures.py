@@ -378,6 +378,9 @@ def class_colours(count):
     return np.array([*sns.color_palette("tab10" if count <= 10 else "husl", count), UNKNOWN])
 
 
+MOST_NAMED = 20  # classes of a map; more names would hide the points
+
+
 def _draw_map(axis, points, labels, class_names):
     colours = class_colours(len(class_names))[labels]
     size = np.clip(4000 / len(points), 2, 25)
@@ -385,7 +388,7 @@ def _draw_map(axis, points, labels, class_names):
     axis.set(xticks=[], yticks=[])
     for side in axis.spines.values():
         side.set(visible=True, color="0.85")
-    if len(class_names) > 10:
+    if 10 < len(class_names) <= MOST_NAMED:
         _name_clusters(axis, points, labels, class_names)
 
 
@@ -462,14 +465,25 @@ def differences(panels):
         axis.axvline(0, color="0.2", lw=0.8)
         far = max(abs(value) for _, value, _ in rows) > FAR
         if far:
-            axis.set_xscale("symlog", linthresh=NEAR)
-            ticks = [-10 * NEAR, -NEAR, 0, NEAR, 10 * NEAR]
-            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            _logarithmic(axis, rows)
         title = title.replace(" − ", "\n− ") if len(panels) > 2 else title
         xlabel = "difference, points" + (f"\n(logarithmic beyond {NEAR})" if far else "")
         axis.set(xlabel=xlabel, title=title, ylim=(longest - 0.5, -0.5))
         axis.set_yticks(range(len(rows)), [text for text, *_ in rows])
     return figure
+
+
+def _logarithmic(axis, rows):
+    """An axis of differences, logarithmic beyond NEAR points, that holds all intervals whole."""
+    ends = [
+        100 * (value + sign * np.nan_to_num(half)) for _, value, half in rows for sign in (-1, 1)
+    ]
+    ticks = np.array([-10 * NEAR, -NEAR, 0, NEAR, 10 * NEAR])
+    low, high = (1.3 * end for end in (min(*ends, -NEAR), max(*ends, NEAR)))
+    axis.set_xscale("symlog", linthresh=NEAR)
+    shown = ticks[(low < ticks) & (ticks < high)]
+    axis.set_xticks(shown, [f"{tick:g}" for tick in shown])
+    axis.set_xlim(low, high)
 
 
 def verdict_colour(difference, half_width, undecided="0.5"):

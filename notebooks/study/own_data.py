@@ -286,26 +286,47 @@ def _accuracies(rows, level):
 
 def _verdict(level, frame, guess, tested):
     trained = frame.drop(columns=RAW, errors="ignore")
-    order = trained.mean().sort_values(ascending=False, kind="stable").index
-    name, best = figures.method_name(order[0]), trained[order[0]]
-    mean, half = results.mean_and_interval(best.dropna())
-    parts = [f"{level}: of what was trained {name} is best with {results.percent(mean, half)} %"]
+    means = trained.mean().sort_values(ascending=False, kind="stable")
+    alike = np.isclose(means, means.iloc[0])
+    best, others = means.index[alike], means.index[~alike]
+    share, half = results.mean_and_interval(trained[best[0]].dropna())
+    parts = [f"{level}: of what was trained {_are_best(best, share, half)}"]
     parts[0] += f"; guessing the largest class gives {results.percent(guess)} %."
-    if mean <= guess:
+    if share <= guess:
         parts.append("So nothing has been learned of this level.")
-    if RAW in frame:
-        gain = results.verdict(*results.mean_and_interval(best.dropna() - frame[RAW].iloc[0]))
-        raw = results.percent(frame[RAW].iloc[0])
-        parts.append(f"The untouched features (raw) have {raw} %; against them it is {gain}.")
-    if len(order) > 1:
-        gain = results.verdict(*results.mean_and_interval((best - trained[order[1]]).dropna()))
-        parts.append(f"Against the second, {figures.method_name(order[1])}, it is {gain}.")
-    draw = 1.96 * math.sqrt(max(mean * (1 - mean), 0.01) / tested)
+    gains = _gains(frame, best[0], others)
+    parts += [f"{who} it is {results.verdict(*gain)}." for who, gain in gains.items()]
+    draw = 1.96 * math.sqrt(max(share * (1 - share), 0.01) / tested)
+    small = gains and all(abs(value) < draw for value, _ in gains.values())
     parts.append(
         f"Other {tested} test pictures would move each number by up to about {100 * draw:.0f} "
-        "points; the intervals are of the seeds alone."
+        f"points{', more than these differences' if small else ''}; the intervals are of the "
+        "seeds alone."
     )
     return " ".join(parts)
+
+
+def _gains(frame, best, others):
+    """{first words of a sentence: (difference, half width) of the best method}, against the
+    untouched features and the best of the others, where there are such."""
+    gains = {}
+    if RAW in frame:
+        raw = frame[RAW].iloc[0]
+        who = f"The untouched features (raw) have {results.percent(raw)} %; against them"
+        gains[who] = results.mean_and_interval(frame[best].dropna() - raw)
+    if len(others):
+        change = (frame[best] - frame[others[0]]).dropna()
+        who = f"Against the second, {figures.method_name(others[0])},"
+        gains[who] = results.mean_and_interval(change)
+    return gains
+
+
+def _are_best(methods, share, half):
+    """ "split is best with 81.0 ± 2.5 %"; where several have the same mean, all of them."""
+    *first, last = map(figures.method_name, methods)
+    if first:
+        return f"{', '.join(first)} and {last} are best with {results.percent(share)} %"
+    return f"{last} is best with {results.percent(share, half)} %"
 
 
 def accuracy_table(rows, train, test):

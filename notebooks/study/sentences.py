@@ -229,7 +229,7 @@ def unmasked(numbers):
     above, below = counted(differences)
     who = f"{listed(map(name, run))} {'are' if len(run) > 1 else 'is'} above {without},"
     text = f"{who} in {above} of {len(differences)} comparisons, below in {below}"
-    return text if above else f"That masks help is not shown: {text}"
+    return text if above else f"That the paper's masks help is not shown: {text}"
 
 
 def identified(numbers):
@@ -245,8 +245,8 @@ def identified(numbers):
     of = f"{count(len(places))} levels of {count(len(tested))} data sets with several seeds"
     if not won:
         return f"That *identifying* features helps is not shown: on none of {of} is a method of " \
-               "the paper above every control that identifies nothing"  # fmt: skip
-    return f"Above every control that identifies nothing, on {of}: {listed(won)}"
+               "the paper above every control that was run there"  # fmt: skip
+    return f"Above every control that was run there, on {of}: {listed(won)}"
 
 
 def _above_all(numbers, method, dataset, level):
@@ -368,6 +368,13 @@ def first_run(numbers, method):
     return f"{name(method)}'s run {word} the {SMALL} level ({results.percent(accuracy)} %)"
 
 
+def seeds_below(numbers, a, b):
+    """In how many seeds a run of one method has learned less of the small digit than the other's:
+    "five of five"."""
+    change = claims.pairs(numbers, a, b, MNIST, SMALL)
+    return f"{count(int((change < 0).sum()))} of {count(len(change))}"
+
+
 def ends(numbers, method):
     """The linear accuracies in which a method's runs end, in %, ascending: a list."""
     table = numbers.values(MNIST, SMALL, "linear_accuracy")
@@ -425,26 +432,37 @@ def temperatures(numbers, dataset):
 
 
 def doubled(numbers, dataset=MNIST, share=1):
-    """What twice the usual number of epochs, or a share of it, changes, at each level and paired
-    over seeds: a clause, methods that move by more than two points last."""
-    points = tables.budget_points(numbers, dataset)
+    """What twice the usual number of epochs, or a share of it, changes, paired over seeds: a clause
+    with what is decided, then the methods that move by more than two points undecided; "" where
+    it was not run."""
+    decided, moved, changes = {}, {}, _doublings(numbers, dataset, share)
+    for (method, level), change in changes.items():
+        pair = results.mean_and_interval(change)
+        if results.direction(*pair) != "undecided":
+            decided.setdefault(level, []).append(f"{name(method)} {evidence([pair])}")
+        elif abs(pair[0]) > SETTLED:
+            moved[name(method)] = True
+    parts = [f"{listed(texts)} at {level} level" for level, texts in decided.items()]
+    parts += [f"by more than two points, but undecided: {listed(moved)}"] if moved else []
+    parts = parts or ["nothing by more than two points"]
+    seeds_of = {seed for change in changes.values() for seed in change.index}
+    return f"{'; '.join(parts)} (seeds: {count(len(seeds_of))})" if changes else ""
+
+
+def _doublings(numbers, dataset, share):
+    """{(method, level): changes of accuracy by twice a share of the usual epochs, by seed}, of
+    those that have any."""
+    points, changes = tables.budget_points(numbers, dataset), {}
     usual = round(share * plan.usual_settings(numbers.profile, dataset).epochs)
-    still, moved, seeds_of = [], [], set()
-    for method in figures.ordered(points.method):
-        own = points[points.method == method]
-        table = own.pivot_table(index=["level", "seed"], columns="epochs", values="value")
-        if not {usual, 2 * usual} <= set(table):
-            continue
-        change = (table[2 * usual] - table[usual]).dropna()
-        if change.empty:  # no seed was run for both
-            continue
-        seeds_of |= set(change.index.get_level_values("seed"))
-        change = [change[level].mean() for level in numbers.levels(dataset)]
-        text = f"{name(method)} {' / '.join(map(amount, change))}"
-        (still if max(map(abs, change)) <= SETTLED else moved).append(text)
-    said = [f"{listed(still)} points"] if still else []
-    said += [f"more than two points: {listed(moved)}"] if moved else []
-    return f"{'; '.join(said)} (seeds: {count(len(seeds_of))})" if said else ""
+    table = points.pivot_table(index=["method", "level", "seed"], columns="epochs", values="value")
+    if not {usual, 2 * usual} <= set(table):
+        return {}
+    change = (table[2 * usual] - table[usual]).dropna()
+    for method in figures.ordered(set(change.index.get_level_values("method"))):
+        for level in numbers.levels(dataset):
+            if (method, level) in change.index.droplevel("seed"):
+                changes[method, level] = change[method, level]
+    return changes
 
 
 def budget_rule(numbers):
@@ -504,7 +522,8 @@ def crossings(numbers):
             words = _verdicts_by_budget((table[a] - table[b]).dropna())
             if {"above", "below"} <= set(words.values()):
                 texts.append(_crossing(a, b, level, words))
-    return listed(texts or ["no two methods change places beyond their intervals"])
+    between = f"from {points.epochs.min()} to {points.epochs.max()} epochs"
+    return listed(texts or [f"{between} no two methods change places beyond their intervals"])
 
 
 def _verdicts_by_budget(change):

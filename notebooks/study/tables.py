@@ -618,7 +618,8 @@ def _difference(numbers, dataset, level, method, baseline):
     return part.difference.iloc[0], part.difference_half_width.iloc[0]
 
 
-GLANCE = ("cross_entropy", "hmce_released", "shared", "split", "raw", "g_hmlc", "a_hmlc")
+GLANCE = ("cross_entropy", "hmce_released", "shared", "split", "level_restricted", "raw")
+GLANCE += ("g_hmlc", "a_hmlc")
 
 
 def at_a_glance(numbers):
