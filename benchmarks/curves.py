@@ -57,27 +57,24 @@ def shared_steps():
 
 
 def panels():
-    """{axis label: {line: {x: function}}}."""
+    """(axis label, x of the time that is 1, {line: {x: function}}) of each panel."""
     split, shared = masks.split_masks, masks.shared_masks
-    return {
-        "samples (two views, two levels)": {
-            MASKED: {n: ours(n, 2, split) for n in SAMPLES},
-            THEIRS: {n: theirs(n, 2) for n in SAMPLES},
-        },
-        "levels (1,024 samples)": {
-            MASKED: {n: ours(1024, n, split) for n in LEVELS},
-            NO_MASKS: {n: ours(1024, n, shared) for n in LEVELS},
-        },
-        "dimensions D (1,024 samples)": {MASKED: {n: ours(1024, 2, split, n) for n in DIMS}},
-    }
+    samples = {MASKED: {n: ours(n, 2, split) for n in SAMPLES}}
+    samples[THEIRS] = {n: theirs(n, 2) for n in SAMPLES}
+    levels = {MASKED: {n: ours(1024, n, split) for n in LEVELS}}
+    levels[NO_MASKS] = {n: ours(1024, n, shared) for n in LEVELS}
+    yield "samples (two views, two levels)", 1024, samples
+    yield "levels (1,024 samples)", 2, levels
+    dims = {MASKED: {n: ours(1024, 2, split, n) for n in DIMS}}
+    yield "dimensions D (1,024 samples)", 128, dims
 
 
-def draw_panel(axis, label, lines, reference):
-    """Ratios of the median times to `reference` seconds, on logarithmic axes."""
+def draw_panel(axis, label, unit, lines):
+    """Ratios of the median times to that of masked levels at x = unit, on logarithmic axes."""
     ways = {(line, n): way for line, at in lines.items() for n, way in at.items()}
     seconds = median_seconds(ways, rounds=5)
     for line, at in lines.items():
-        ratios = [seconds[line, n] / reference for n in at]
+        ratios = [seconds[line, n] / seconds[MASKED, unit] for n in at]
         print(label, line, {n: round(ratio, 2) for n, ratio in zip(at, ratios)}, flush=True)
         axis.plot(list(at), ratios, marker="o", ms=3, label=line, color=COLOURS[line])
     axis.axhline(1, color="0.8", lw=0.8, zorder=0)
@@ -88,10 +85,9 @@ def draw_panel(axis, label, lines, reference):
 
 
 def main():
-    reference = median_seconds({"": ours(1024, 2, masks.split_masks)})[""]
     figure, axes = plt.subplots(1, 3, figsize=(9.5, 2.8), sharey=True, layout="constrained")
-    for axis, (label, lines) in zip(axes, panels().items()):
-        draw_panel(axis, label, lines, reference)
+    for axis, panel in zip(axes, panels()):
+        draw_panel(axis, *panel)
     axes[0].set_ylabel("time / that of 1,024 samples,\ntwo masked levels, D = 128")
     named = dict(zip(*reversed(axes[0].get_legend_handles_labels())))
     named |= dict(zip(*reversed(axes[1].get_legend_handles_labels())))
