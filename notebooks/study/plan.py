@@ -130,6 +130,7 @@ _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
 _START = {"temperature": START_TEMPERATURE}
 _FOUR = ({}, *_TEMPERATURES[:3])
 _BATCHES = tuple({"epochs": times(0.5), "batch_size": times(part)} for part in (0.5, 2))
+_OF_TREE = ({"epochs": times(2)}, {"epochs": times(2), "batch_size": times(4)})
 _SCRATCH_TWICE = SCRATCH | {"epochs": 2 * SCRATCH["epochs"]}
 LONGER = {"cifar100_tuning": times(5), "modelnet10_tuning": times(4)}  # than the first trials
 GROUPS = (
@@ -141,6 +142,7 @@ GROUPS = (
     Group(("ablation",), (MNIST,), ("shared",), each("head_batch_norm", [False])),
     Group(("ablation",), (MNIST,), RATE_METHODS, each("learning_rate", [SLOWER]), seeds=5),
     Group(("ablation",), (MNIST,), BATCH_METHODS, _BATCHES),
+    Group(("ablation",), (TREE,), ("shared",), _OF_TREE, seeds=1),
     Group(("early",), (MNIST,), (*MAIN, *BASELINES, *PEERS), (SHORT[MNIST],)),
     Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT[MNIST]},)),
     Group(("early", "seeds"), (MNIST,), SEEDS_METHODS, (SHORT[MNIST],), seeds=10),
