@@ -545,6 +545,8 @@ def test_an_average_is_of_all_runs_or_of_the_first_seeds():
     numbers = numbers_of(rows(MNIST, "split", "subsidiary", "linear_accuracy", [0.2, 0.4, 0.9]))
     said = [sentences.average(numbers, "split", seeds) for seeds in (None, 2)]
     assert said == ["50.0", "30.0"] and sentences.average(numbers, "sign") == "–"
+    pairs = numbers_of(rows(plan.TREE, "split@80", "pair", "linear_accuracy", [0.7, 0.9]))
+    assert sentences.average(pairs, "split@80", 1, plan.TREE, "pair") == "70.0"
 
 
 def test_masks_settle_by_their_means_at_the_quarters():

@@ -375,16 +375,16 @@ def seeds_below(numbers, a, b):
     return f"{count(int((change < 0).sum()))} of {count(len(change))}"
 
 
-def ends(numbers, method):
+def ends(numbers, method, dataset=MNIST, level=SMALL):
     """The linear accuracies in which a method's runs end, in %, ascending: a list."""
-    table = numbers.values(MNIST, SMALL, "linear_accuracy")
+    table = numbers.values(dataset, level, "linear_accuracy")
     values = sorted(table[method].dropna()) if method in table else []
     return listed([results.percent(value) for value in values] or ["–"])
 
 
-def average(numbers, method, seeds=None):
+def average(numbers, method, seeds=None, dataset=MNIST, level=SMALL):
     """The mean linear accuracy of a method's runs, or of its first seeds, in %."""
-    values = numbers.values(MNIST, SMALL, "linear_accuracy").get(method)
+    values = numbers.values(dataset, level, "linear_accuracy").get(method)
     if values is None:
         return "–"
     first = values[values.index.get_level_values("seed") < (seeds or np.inf)]

@@ -93,11 +93,6 @@ def _at_budget(numbers, dataset, title, methods):
     return pd.DataFrame(columns)
 
 
-def means_tried(numbers, dataset, setting):
-    """The means of the trials of a setting on a validation set, at each value."""
-    return tables.means_tried(numbers, dataset, setting) or "not tried"
-
-
 def trials(numbers, dataset, tag="", setting="temperature"):
     """Linear accuracy of each method at each value of a setting tried on a validation set, folded;
     see tables.tried_values for the tag."""
@@ -147,8 +142,8 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-MADE_HERE = (accuracies, on_the_tree, budgets, means_tried, trials, budget_trials)
-MADE_HERE += (epochs_of, origin, glance)
+MADE_HERE = (accuracies, on_the_tree, budgets, trials, budget_trials, epochs_of)
+MADE_HERE += (origin, glance)
 
 
 def words(numbers):
