@@ -1,6 +1,7 @@
 """Runs the numbered notebooks in order through papermill. Called by run_all.sh, which also installs
 what is missing."""
 
+import logging
 import os
 import shutil
 import signal
@@ -34,12 +35,18 @@ class MissingData(Exception):
 
 
 def main(words=None):
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupt)
     args = options.parse(words)
     try:
         sys.exit(carry_out(args))
     except KeyboardInterrupt:
         sys.exit(STOPPED)
+
+
+def interrupt(*_):
+    """Ctrl-C: silent from here on, because the kernel that ends with us is logged as dead."""
+    logging.disable()
+    raise KeyboardInterrupt
 
 
 def carry_out(args):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -157,6 +158,29 @@ def test_ctrl_c_ends_in_one_line_and_running_again_goes_on(project, tmp_path):
     assert err.strip().splitlines()[-1].startswith("Stopped. What is finished is kept: run again")
     again = run_all(project, *words, HMLC_ROOT=str(tmp_path))
     assert again.returncode == 0 and "from cache: hierarchical_mnist" in again.out
+
+
+def test_ctrl_c_is_one_line_whatever_the_dying_kernel_has_logged(project, tmp_path):
+    """Whether the kernel is found dead before the stop gets through is a matter of chance."""
+    late = """
+    import logging, os, signal, time, run
+
+    def carry_out(args):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            for name in ("asyncio", "traitlets", "papermill"):
+                logging.getLogger(name).critical("Kernel died")
+            raise
+
+    run.carry_out = carry_out
+    run.main(["--profile", "smoke"])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(late)]
+    where = {**os.environ, "PYTHONPATH": str(project / "notebooks"), "HMLC_ROOT": str(tmp_path)}
+    ended = subprocess.run(command, env=where, text=True, capture_output=True, timeout=120)
+    assert (ended.stdout, ended.stderr.strip()) == ("", f"Stopped. {run.GO_ON}")
 
 
 def test_ctrl_c_while_it_starts_is_one_line(project, tmp_path):
