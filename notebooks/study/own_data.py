@@ -19,7 +19,7 @@ from hmlc_core.data import pretrained
 from hmlc_core.methods import get as get_method
 from hmlc_core.runs import level_logits
 from hmlc_core.settings import PRESETS, Settings
-from study import evaluation, figures, induced, results, work
+from study import evaluation, figures, induced, results, sentences, work
 from study.options import LARGE
 from study.plan import RAW, UNTOUCHED, Plan
 
@@ -323,10 +323,10 @@ def _gains(frame, best, others):
 
 def _are_best(methods, share, half):
     """ "split is best with 81.0 ± 2.5 %"; where several have the same mean, all of them."""
-    *first, last = map(figures.method_name, methods)
-    if first:
-        return f"{', '.join(first)} and {last} are best with {results.percent(share)} %"
-    return f"{last} is best with {results.percent(share, half)} %"
+    names = sentences.listed(map(figures.method_name, methods))
+    if len(methods) > 1:
+        return f"{names} are best with {results.percent(share)} %"
+    return f"{names} is best with {results.percent(share, half)} %"
 
 
 def accuracy_table(rows, train, test):

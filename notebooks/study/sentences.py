@@ -452,17 +452,16 @@ def doubled(numbers, dataset=MNIST, share=1):
 def _doublings(numbers, dataset, share):
     """{(method, level): changes of accuracy by twice a share of the usual epochs, by seed}, of
     those that have any."""
-    points, changes = tables.budget_points(numbers, dataset), {}
+    points = tables.budget_points(numbers, dataset)
     usual = round(share * plan.usual_settings(numbers.profile, dataset).epochs)
     table = points.pivot_table(index=["method", "level", "seed"], columns="epochs", values="value")
     if not {usual, 2 * usual} <= set(table):
         return {}
     change = (table[2 * usual] - table[usual]).dropna()
-    for method in figures.ordered(set(change.index.get_level_values("method"))):
-        for level in numbers.levels(dataset):
-            if (method, level) in change.index.droplevel("seed"):
-                changes[method, level] = change[method, level]
-    return changes
+    groups = {key: part.droplevel([0, 1]) for key, part in change.groupby(["method", "level"])}
+    methods = figures.ordered({method for method, _ in groups})
+    places = [(method, level) for method in methods for level in numbers.levels(dataset)]
+    return {place: groups[place] for place in places if place in groups}
 
 
 def budget_rule(numbers):

@@ -142,8 +142,7 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-MADE_HERE = (accuracies, on_the_tree, budgets, trials, budget_trials, epochs_of)
-MADE_HERE += (origin, glance)
+MADE_HERE = (accuracies, on_the_tree, budgets, trials, budget_trials, epochs_of, origin, glance)
 
 
 def words(numbers):
