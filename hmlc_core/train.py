@@ -145,7 +145,7 @@ def restore(path, state):
         stored = torch.load(path, weights_only=True, map_location="cpu")
         for key, part in state.items():
             part.load_state_dict(stored[key])
-        return stored["history"]
+        return [dict(epoch) for epoch in stored["history"]]
     except Exception as error:  # torch, zipfile and pickle each have their own
         raise ValueError(
             f"checkpoint {path} is unreadable ({type(error).__name__}: {error}): delete it to "

@@ -368,6 +368,14 @@ def test_half_written_checkpoint_is_named(fit):
         fit()
 
 
+@pytest.mark.parametrize("history", [3, None, [1, 2, 3]])
+def test_a_checkpoint_whose_history_is_none_is_named(history, fit):
+    checkpoint = fit().folder / "checkpoint.pt"
+    torch.save(torch.load(checkpoint, weights_only=True) | {"history": history}, checkpoint)
+    with pytest.raises(ValueError, match="checkpoint.pt is unreadable .*delete it"):
+        fit()
+
+
 @pytest.mark.parametrize("epochs", [0, 2, 5])
 def test_a_checkpoint_that_tells_of_other_epochs_than_it_has_is_named(epochs, fit):
     checkpoint = fit().folder / "checkpoint.pt"
