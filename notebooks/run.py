@@ -28,6 +28,7 @@ SECONDS = {"01": 11, "02": 54, "03": 10, "04": 15, "05": 40, "06": 17, "07": 60}
 SECONDS_PER_RUN = {"03": 0.5, "04": 3}
 STEADY = 30  # seconds after which a pace is believed
 PER_DATASET = ("03", "04")  # run once for each data set
+NOT_THERE = ("FileNotFoundError", "ImportError")  # a file of data or weights, a package for it
 
 
 class MissingData(Exception):
@@ -179,7 +180,7 @@ def run_notebook(notebook, parameters, dataset, jobs):
     """Run one notebook; its executed copy goes to data/executed.
 
     Raises:
-        MissingData: the data set cannot be had.
+        MissingData: the data set, or the pretrained net for it, cannot be had.
         SystemExit: unknown parameters, or another error in a cell.
     """
     parameters |= {"dataset": dataset, "jobs": jobs} if dataset else {}
@@ -191,7 +192,7 @@ def run_notebook(notebook, parameters, dataset, jobs):
     try:
         execute(notebook, files.DATA / "executed" / name, parameters)
     except PapermillExecutionError as error:
-        if error.ename == "FileNotFoundError" and dataset in plan.BY_NOTEBOOK[1:]:
+        if error.ename in NOT_THERE and dataset in plan.BY_NOTEBOOK[1:]:
             raise MissingData(error.evalue) from error
         sys.exit(
             f"\n{notebook.name} failed in cell {error.cell_index}:\n{error.ename}: {error.evalue}\n"

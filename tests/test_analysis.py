@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 
 from hmlc_core import Settings, masks, pretrain
+from hmlc_core.data import pretrained
 from study import analysis, plan, results, tables
 
 TINY = Settings(canvas=24, dim=16, epochs=1, batch_size=32)
@@ -251,8 +252,13 @@ def test_plans_without_data_are_named_and_left_out(monkeypatch, capsys):
         if name == "cifar100":
             raise FileNotFoundError("put it there")
 
+    def build(name):
+        raise ImportError("install it")
+
     monkeypatch.setattr(analysis, "load_dataset", load)
-    plans = analysis.looked_at("smoke", ["cifar100"])
-    assert {one.dataset for one in plans} == {plan.MNIST, "cifar100"}
+    monkeypatch.setattr(pretrained, "build", build)
+    plans = analysis.looked_at("cpu", ["cifar100", "grocery"])
+    assert {one.dataset for one in plans} == {plan.MNIST, "cifar100", "grocery"}
     assert {one.dataset for one in analysis.with_data(plans)} == {plan.MNIST}
-    assert capsys.readouterr().out == "cifar100 left out: put it there\n"
+    said = capsys.readouterr().out
+    assert said == "cifar100 left out: put it there\ngrocery left out: install it\n"

@@ -16,11 +16,12 @@ import pytest
 from conftest import ROOT
 from IPython.display import DisplayHandle
 from PIL import Image
+from test_grocery import clone
 from test_pretrained import LOOK, Net
 
 from hmlc_core import PRESETS, Settings, files
 from hmlc_core.data import pretrained
-from study import own_data, published
+from study import own_data, plan, published, results, work
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PER_DATASET = ("03", "04")
@@ -236,9 +237,32 @@ def test_your_own_data_goes_through_as_systems_and_excel_leave_it(pictures, tabl
     assert (files.FIGURES / made["folder"] / "report.html").exists()
 
 
-def test_your_own_data_goes_the_pretrained_way_where_it_can(pictures, monkeypatch, capsys):
+@pytest.fixture
+def tiny_net(monkeypatch):
+    """A net in the place of timm's."""
     monkeypatch.setattr(pretrained, "version", lambda name: "0")
     monkeypatch.setattr(pretrained, "build", lambda name: (Net(), LOOK))
+
+
+@pytest.mark.parametrize("name", ["03_pretrain", "04_linear_evaluation", "07_claims"])
+def test_notebooks_go_through_on_a_pretrained_encoder(name, tiny_net, tmp_path, monkeypatch):
+    monkeypatch.setenv("HMLC_DATA", str(tmp_path))
+    clone(tmp_path)
+    planned = [one for one in plan.planned_runs("cpu", ["grocery"], "grocery")
+               if one.seed == 0 and one.label in ("raw", "shared", "g_hmlc", "a_hmlc")]  # fmt: skip
+    assert {one.settings.encoder for one in planned} == {"adapter", "untouched"}
+    monkeypatch.setattr(plan, "planned_runs", lambda *asked: planned)
+    asked = {} if name == "07_claims" else {"dataset": "grocery", "jobs": 1}
+    monkeypatch.setattr(work, "jobs_here", lambda jobs=None: 1)
+    made = run_cells(name, monkeypatch, profile="cpu", extras=["grocery"], **asked)
+    if name == "03_pretrain":
+        assert made["views"].shape == (15, 2, 12) and made["features"] == 512
+    else:
+        rows = results.read(results.path("cpu"))
+        assert set(rows.dataset) == {"grocery"} and {"shared", "g_hmlc"} <= set(rows.method)
+
+
+def test_your_own_data_goes_the_pretrained_way_where_it_can(pictures, tiny_net, monkeypatch, capsys):
     monkeypatch.setattr(own_data, "_stay_offline_without_a_network", lambda: None)
     made = run_own_data(pictures, monkeypatch, pretrained="tiny", methods=["split"], size=None)
     assert made["settings"].pretrained == "tiny" and made["settings"].encoder == "adapter"

@@ -290,13 +290,16 @@ def test_a_data_folder_that_is_not_there_is_named_before_anything_is_installed(b
 
 @pytest.fixture
 def executed(monkeypatch):
-    """(notebook, parameters) of what would have been run; a missing data set if "modelnet40"."""
+    """(notebook, parameters) of what would have been run; "modelnet40" is a missing data set,
+    "grocery" lacks a package."""
     ran = []
+    lacking = {"modelnet40": "FileNotFoundError", "grocery": "ImportError"}
 
     def execute(notebook, target, parameters):
         ran.append((notebook.name[:2], parameters))
-        if parameters.get("dataset") == "modelnet40":
-            raise PapermillExecutionError(3, 3, "", "FileNotFoundError", "put it there", [])
+        if parameters.get("dataset") in lacking:
+            name = lacking[parameters["dataset"]]
+            raise PapermillExecutionError(3, 3, "", name, "put it there", [])
 
     monkeypatch.setattr(run, "execute", execute)
     return ran
@@ -331,6 +334,14 @@ def test_missing_data_set_is_named_the_rest_runs_and_the_exit_status_says_so(exe
     assert executed[0][1]["extras"] == ["modelnet40", "cifar100", "order"]
     assert executed[-1][1]["extras"] == ["cifar100", "order"]
     assert "NOT RUN: modelnet40. put it there" in capsys.readouterr().out
+
+
+def test_without_the_package_for_a_data_set_the_rest_runs(executed, capsys):
+    assert ended("--profile", "smoke", "--with", "grocery,cifar100", "--only", "3,7") == 1
+    order = [(number, p.get("dataset")) for number, p in executed]
+    assert order == [("03", plan.MNIST), ("03", "cifar100"), ("03", "grocery"), ("07", None)]
+    assert executed[-1][1]["extras"] == ["cifar100"]
+    assert "NOT RUN: grocery. put it there" in capsys.readouterr().out
 
 
 def test_jobs_reach_the_notebooks_that_train(executed):

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
 
-from hmlc_core import checks, files, load_dataset, metrics, pretrain, runs, views
+from hmlc_core import checks, devices, files, load_dataset, metrics, pretrain, runs, views
 from hmlc_core.data.dataset import sample
+from hmlc_core.data.pretrained import StoredViews
 from study import evaluation, plan, results
 from study.plan import MNIST
 
@@ -191,7 +192,8 @@ def _agreements(run, split):
     masks = run.level_masks(split)
     if masks is None or not (masks != masks[:1]).any():
         return {}
-    values = {"mask_agreement_views": view_agreement(run, split)}
+    stored = runs.source_of(run.settings) is StoredViews  # which has no new views of test pictures
+    values = {} if stored else {"mask_agreement_views": view_agreement(run, split)}
     if len(masks) == 2:
         pairs = agreement_of_pairs(masks, torch.from_numpy(run.data(split).labels))
         values |= {f"mask_agreement_{kind}": value for kind, value in pairs.items()}
@@ -317,7 +319,8 @@ def looked_at(profile, extras):
 
 
 def with_data(plans):
-    """Those of the plans whose data can be had; prints which data sets are left out, and why."""
+    """Those of the plans whose data and pretrained net can be had; prints which data sets are left
+    out, and why."""
     there = {}
     for one in plans:
         if one.dataset not in there:
@@ -327,8 +330,9 @@ def with_data(plans):
 
 def _has_data(one):
     try:
-        load_dataset(one.dataset, one.settings, "train")
-    except FileNotFoundError as error:
+        data = load_dataset(one.dataset, one.settings, "train")
+        runs.source_of(one.settings).depends_on(data, one.settings, devices.best_device())
+    except (FileNotFoundError, ImportError) as error:
         print(f"{one.dataset} left out: {error}")
         return False
     return True
