@@ -103,6 +103,13 @@ def test_a_wide_spread_allows_more_up_to_the_cap():
     assert (check.allowed(ranks) <= check.RELATIVE[1] * ranks.value + 1e-9).all()
 
 
+def test_a_number_that_is_zero_agrees_with_itself():
+    reference = frame(rows("m", [0.0, 0.0], "all", "mistake_severity"))
+    assert statuses(reference, reference) == ["agrees", "agrees"]
+    far = frame(rows("m", [0.5, 0.0], "all", "mistake_severity"))
+    assert statuses(far, reference) == ["differs", "agrees"]
+
+
 def test_runs_that_the_reference_lacks_are_named_and_no_failure():
     reference = frame(rows("m", [0.8]))
     own = frame(rows("m", [0.8, 0.1]), rows("new", [0.1], dataset="e"))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.colors as mcolors
@@ -10,7 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+from scipy.cluster import hierarchy
 
 from hmlc_core import METHODS, HierarchicalDataset, files
 from study import figures, results
@@ -198,6 +202,29 @@ def test_maps_name_classes_that_no_legend_names_while_they_are_few(count, named)
     points = np.random.default_rng(0).normal(size=(count, 2))
     (axis,) = figures.embedding_maps({"split": points}, labels, ["all"], names, {}).axes
     assert bool(axis.texts) == named
+
+
+def test_dollars_in_names_are_no_formula(dataset):
+    classes = ["$5-$10", "a_$x^$", "$", *map(str, range(3, 10))]
+    levels = ["price in $ or $", "subsidiary"]
+    data = replace(dataset, class_names=[classes, classes], level_names=levels)
+    points = np.random.default_rng(0).normal(size=(96, 2))
+    tree = hierarchy.linkage(np.random.default_rng(0).normal(size=(10, 3)))
+    history = [{"epoch": 1, "price in $ or $": 1.0, "subsidiary": 2.0}]
+    drawn = [
+        figures.image_grid(data, range(8)),
+        figures.embedding_maps({"split": points}, data.labels, levels, data.class_names, {}),
+        figures.dendrogram(tree, classes),
+        figures.picture_map(points, data, 0, "colours of price in $ or $"),
+        figures.masks_of_pictures(replace(data, images=data.images[:2], labels=data.labels[:2]),
+                                  np.ones((2, 2, 4))),
+        figures.learning_curves({"split": history}, levels),
+        figures.confused_classes(data, data.labels[:, 1], [(0, 1, 2)]),
+    ]  # fmt: skip
+    for figure in drawn:
+        figure.canvas.draw()
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        assert any(r"\$" in text for text in texts) and not any(map(is_math_text, texts)), texts
 
 
 def test_names_stand_at_the_middle_of_their_class():

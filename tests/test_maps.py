@@ -88,6 +88,14 @@ def test_shown_are_samples_of_the_data_set_with_their_own_labels(dataset):
     assert (maps.shown(dataset, 30).images == some.images).all()  # drawn once for all
 
 
+def test_shown_takes_others_where_too_few_have_all_labels(dataset):
+    labels = dataset.labels.copy()
+    labels[maps.LEAST - 1 :, 1] = -1
+    assert len(maps.shown(replace(dataset, labels=labels), 50)) == 50
+    labels[: maps.LEAST] = dataset.labels[: maps.LEAST]
+    assert len(maps.shown(replace(dataset, labels=labels), 50)) == maps.LEAST
+
+
 def test_shown_prefers_samples_with_all_labels(dataset):
     labels = dataset.labels.copy()
     labels[:80, 1] = -1

@@ -262,7 +262,9 @@ def test_notebooks_go_through_on_a_pretrained_encoder(name, tiny_net, tmp_path, 
         assert set(rows.dataset) == {"grocery"} and {"shared", "g_hmlc"} <= set(rows.method)
 
 
-def test_your_own_data_goes_the_pretrained_way_where_it_can(pictures, tiny_net, monkeypatch, capsys):
+def test_your_own_data_goes_the_pretrained_way_where_it_can(
+    pictures, tiny_net, monkeypatch, capsys
+):
     monkeypatch.setattr(own_data, "_stay_offline_without_a_network", lambda: None)
     made = run_own_data(pictures, monkeypatch, pretrained="tiny", methods=["split"], size=None)
     assert made["settings"].pretrained == "tiny" and made["settings"].encoder == "adapter"

@@ -269,6 +269,36 @@ def test_every_class_keeps_two_samples_in_train(folder, share):
     assert np.bincount(train.labels[:, 1]).min() >= 2 and np.bincount(test.labels[:, 1]).min() >= 1
 
 
+@pytest.mark.parametrize(
+    "part, unknown", [("test", "none of 4 test"), ("train", "level 'kind': no class has")]
+)
+def test_a_division_that_cannot_be_learned_or_tested_is_named(part, unknown, tmp_path):
+    rows = ["file,split,kind"]
+    for number in range(12):
+        picture(tmp_path / f"{number}.png", (20 * number, 100, 0))
+        where = "test" if number >= 8 else "train"
+        kind = "" if where == part == "test" else number if where == part else number % 2
+        rows.append(f"{number}.png,{where},{kind if kind == '' else f'k{kind}'}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    dataset, groups, _ = own.read(tmp_path / "t.csv", size=8)
+    with pytest.raises(ValueError, match=unknown):
+        own.divide(dataset, groups)
+
+
+@pytest.mark.parametrize("size", ["64", 2.5, 0])
+def test_a_size_that_is_none_is_named(size, folder):
+    with pytest.raises(ValueError, match="size must be a whole number above 0, not"):
+        own.read(folder, size)
+
+
+def test_a_table_of_pictures_and_meshes_is_named(tmp_path):
+    picture(tmp_path / "a.png", (200, 100, 0))
+    trimesh.creation.box((1, 2, 3)).export(tmp_path / "b.off")
+    (tmp_path / "t.csv").write_text("file,kind\na.png,x\nb.off,y\n")
+    with pytest.raises(ValueError, match="holds images and meshes, e.g. .*a.png and .*b.off"):
+        own.read(tmp_path / "t.csv", size=8)
+
+
 def test_meshes_of_a_csv_are_objects_by_their_path(tmp_path):
     rows = ["file,kind"]
     for name in "abcd":

@@ -1,7 +1,9 @@
 """Folders as phones, zips, network disks and competitions leave them."""
 
+import os
 import unicodedata
 import warnings
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -133,6 +135,37 @@ def test_what_pillow_reads_is_not_left_out():
     }
     assert {".webp", ".jfif", ".tga", ".mpo"} <= endings
     assert all(kinds.kind(folders.Path(f"x{ending}")) == "picture" for ending in endings)
+
+
+def test_a_plug_in_for_pictures_counts_from_when_it_is_there(monkeypatch):
+    assert kinds.kind(folders.Path("x.heic")) == "unread"
+    monkeypatch.setitem(Image.EXTENSION, ".heic", "HEIF")
+    monkeypatch.setitem(Image.OPEN, "HEIF", (None, None))
+    assert kinds.kind(folders.Path("x.heic")) == "picture"
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_names_that_are_not_utf8_are_read_as_windows_has_them(tmp_path):
+    """As unpacking an old archive leaves them."""
+    root = os.fsencode(tmp_path) + b"/caf\xe9"
+    for name in (b"cr\xe8me", "crème brûlée".encode(), b"na\x81ve"):
+        os.makedirs(root + b"/" + name)
+        for number in range(3):
+            photo(Path(os.fsdecode(root + b"/" + name + b"/\xe9%d.png" % number)), number)
+    Path(os.fsdecode(root + b"/cr\xe8me/\xe9x.png")).write_bytes(b"x")
+    dataset, _, broken = own.read(os.fsdecode(root), size=8)
+    assert dataset.class_names == [["crème", "crème brûlée", "na\ufffdve"]]
+    assert (dataset.name, dataset.source) == ("café", "own data: café")
+    texts = [*dataset.notes, *broken, *broken.values(), *dataset.class_names[0]]
+    assert all(text.encode() for text in texts) and any(file.endswith("éx.png") for file in broken)
+
+
+def test_a_folder_is_known_by_its_whole_name(tmp_path):
+    for number in range(4):
+        photo(tmp_path / "photos.2024" / "ab"[number % 2] / f"{number}.png")
+    assert own.read(tmp_path / "photos.2024", size=8)[0].name == "photos.2024"
 
 
 # ---------------------------------------------------------------- links
@@ -282,7 +315,7 @@ def test_a_class_that_only_test_has_is_named(tmp_path):
     dataset, groups, _ = own.read(tmp_path, size=8)
     with pytest.warns(
         UserWarning,
-        match="1 classes are in test only: food/mushroom/cap; train has the same name.*food/cap",
+        match="1 classes are in test and .* in train: food/mushroom/cap; train has .*food/cap",
     ):
         own.divide(dataset, groups)
 

@@ -84,17 +84,20 @@ def test_only_an_unreachable_server_makes_timm_look_into_its_cache_alone(monkeyp
 
 
 def test_settings_of_the_pretrained_way_are_those_of_photographs():
-    made = own_data.own_settings(240, 224, pretrained=NAME, augmentation=None)
+    made = own_data.own_settings(240, 224, "cpu", NAME, augmentation=None)
     known = PRESETS["cpu"]["grocery"]
     for field in ("encoder", "augmentation", "stored_views", "pretrained", "temperature", "epochs"):
         assert getattr(made, field) == getattr(known, field), field
     assert made.batch_size == 64 and made.learning_rate < known.learning_rate
-    assert own_data.own_settings(5000, 224, pretrained=NAME).batch_size == 256
+    assert own_data.own_settings(5000, 224, "cpu", NAME).batch_size == 256
     with pytest.raises(ValueError, match="Settings has no 'epoch': did you mean epochs?"):
         own_data.own_settings(240, 224, epoch=3)
+    for name, value in (("canvas", 32), ("train_size", 9), ("pretrained", "x"), ("fresh", True)):
+        with pytest.raises(ValueError, match=f"changes cannot set '{name}': your data, `size`"):
+            own_data.own_settings(240, 224, "cpu", NAME, **{name: value})
     with pytest.raises(ValueError, match="there is no image to train on"):
         own_data.own_settings(0, 224)
-    changed = own_data.own_settings(240, 224, pretrained=NAME, augmentation="keep_whole")
+    changed = own_data.own_settings(240, 224, "cpu", NAME, augmentation="keep_whole")
     assert changed.augmentation == "keep_whole"
 
 
@@ -261,6 +264,21 @@ def test_flat_labels_get_a_level_above_and_a_hierarchy_does_not(stored):
         own_data.with_induced_level(train, test, TINY, 3)
 
 
+def test_a_class_without_pictures_in_train_is_named_before_groups_are_made():
+    flat = pictures().with_levels([1], "flat")
+    fewer = replace(flat, labels=np.where(flat.labels == 3, -1, flat.labels))
+    with pytest.raises(ValueError, match="train has no two pictures of x, .*or set groups = 0"):
+        own_data.with_induced_level(fewer, flat, TINY, 3)
+
+
+def test_each_folder_has_a_place_of_its_own(tmp_path):
+    places = [own_data.place_for(tmp_path / where / "data", "data") for where in "aba"]
+    assert places == ["own-data", "own-data-2", "own-data"]
+    assert own_data.place_for(str(tmp_path / "c" / ".." / "b" / "data"), "data") == "own-data-2"
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    assert [own_data.place_for(odd, "café") for _ in range(2)] == ["own-café"] * 2
+
+
 def test_alike_says_how_well_groups_fit_the_level_above(stored):
     data = pictures()
     tree, group, said = own_data.alike(own_data.untouched(data, TINY))
@@ -420,7 +438,7 @@ def test_pictures_of_a_folder_are_found_and_others_are_not(tmp_path):
     found = predictions.pictures_in(tmp_path)
     assert found == [tmp_path / "b.jpg", tmp_path / "deep" / "a.png"]
     assert predictions.pictures_in(tmp_path / "b.jpg") == [tmp_path / "b.jpg"]
-    with pytest.raises(ValueError, match="no picture that can be read"):
+    with pytest.raises(ValueError, match="no picture or mesh that can be read"):
         predictions.pictures_in(tmp_path / "notes.txt")
     with pytest.raises(ValueError, match="no file or folder .*nowhere"):
         predictions.pictures_in(tmp_path / "nowhere")

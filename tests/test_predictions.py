@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from hmlc_core import Settings, build_hierarchical_mnist, metrics, pretrain, runs
+from hmlc_core.data import own
 from hmlc_core.data.images import read_image
 from study import evaluation, figures, induced, predictions
 
@@ -66,6 +67,35 @@ def test_new_files_are_brought_to_the_size_of_training_and_bad_ones_left_out(run
     Image.fromarray(read_image(tmp_path / "large.png", 24)).save(tmp_path / "small.png")
     again = predictions.predict(run, tmp_path / "small.png")
     assert again.drop(columns="file").equals(table.drop(columns="file"))
+
+
+def test_a_mesh_is_predicted_by_the_mean_over_its_views(run, tmp_path):
+    trimesh = pytest.importorskip("trimesh", reason="meshes are an optional extra")
+    trimesh.creation.box((1, 2, 3)).export(tmp_path / "box.off")
+    views = own.views_of(tmp_path / "box.off", 24)
+    for number, view in enumerate(views):
+        Image.fromarray(view[..., 0]).save(tmp_path / f"{number:02}.png")
+    paths = predictions.pictures_in(tmp_path)
+    assert len(paths) == 13 and paths[-1].name == "box.off"
+    table = predictions.predict(run, paths)
+    logits = runs.level_logits(run, predictions._as_dataset(run.dataset, views))
+    mean = [x.softmax(1).mean(0, keepdim=True) for x in logits]
+    known = torch.from_numpy(run.dataset.labels).unique(dim=0)
+    scores = evaluation.coherent(mean, known)
+    chosen = metrics.top_down(scores, known)[0]
+    expected = [names[k] for names, k in zip(run.dataset.class_names, chosen)]
+    assert table.iloc[-1][["central", "pair"]].tolist() == expected
+    wanted = [part[0, k].item() for part, k in zip(scores, chosen)]
+    found = table.iloc[-1][["central probability", "pair probability"]].tolist()
+    assert found == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_mesh_for_a_run_on_photographs_is_named(run, tmp_path):
+    trimesh = pytest.importorskip("trimesh", reason="meshes are an optional extra")
+    trimesh.creation.box((1, 2, 3)).export(tmp_path / "box.off")
+    colour = dataclasses.replace(run.dataset, images=run.dataset.images.repeat(3, 3))
+    with pytest.raises(ValueError, match="box.off is a mesh, and the run was trained on pictures"):
+        predictions.predict(dataclasses.replace(run, dataset=colour), tmp_path / "box.off")
 
 
 def test_a_run_on_pictures_that_are_not_square_predicts_no_files(run, tmp_path):

@@ -374,6 +374,12 @@ def require_hierarchy(root, files, folders, found):
             f"{root} must hold images or meshes in nested folders, e.g. category/class/1.jpg; "
             f"found files at depths {depths}{_hint(found)}"
         )
+    require_one_kind(root, files)
+    _require_unmixed(root, files, folders, depths)
+
+
+def require_one_kind(root, files):
+    """Check that files are all pictures, or all meshes."""
     meshes = [path for path in files if kinds.kind(path) == "mesh"]
     if 0 < len(meshes) < len(files):
         picture = next(path for path in files if kinds.kind(path) != "mesh")
@@ -381,7 +387,6 @@ def require_hierarchy(root, files, folders, found):
             f"{root} holds images and meshes, e.g. {picture} and {meshes[0]}: give one or the "
             f"other, e.g. ignore='*{picture.suffix}' leaves these images out"
         )
-    _require_unmixed(root, files, folders, depths)
 
 
 def _hint(found):

@@ -1,5 +1,7 @@
 """What a file is by the ending of its name: a picture, a mesh, or what another package reads."""
 
+from functools import lru_cache
+
 from PIL import Image
 
 MESHES = (".off", ".obj", ".stl", ".ply")
@@ -30,6 +32,11 @@ READER = {f".{ending}": name for name, endings in READERS.items() for ending in 
 
 def readable():
     """Endings of pictures that Pillow reads here, those of registered plug-ins too."""
+    return _readable(len(Image.registered_extensions()), len(Image.OPEN))
+
+
+@lru_cache(1)
+def _readable(*_how_many):  # a plug-in registers more
     known = Image.registered_extensions().items()
     return {
         ending

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from hmlc_core.data.notes import some
+from hmlc_core.data.notes import legible, some
 
 # Cyrillic and Greek letters that print like Latin ones
 TWINS = str.maketrans(
@@ -18,8 +18,9 @@ KEPT_FORMAT = "\u200c\u200d"  # joiners, which change how Persian, Hindi or emoj
 
 
 def spelled(name):
-    """A name as it is shown: composed accents, single blanks, nothing that cannot be seen."""
-    name = unicodedata.normalize("NFC", str(name))
+    """A name as it is shown: composed accents, single blanks, nothing that cannot be seen or
+    written."""
+    name = unicodedata.normalize("NFC", legible(str(name)))
     seen = [c for c in name if c in KEPT_FORMAT or unicodedata.category(c) != "Cf"]
     return " ".join("".join(seen).split())
 

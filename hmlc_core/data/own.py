@@ -9,11 +9,13 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from hmlc_core.checks import require
 from hmlc_core.data import each, folders, kinds, labels, needs, tables
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.data.images import read_image
-from hmlc_core.data.notes import Notes, some
+from hmlc_core.data.notes import Notes, legible, some
 from hmlc_core.data.similar import near_identical, same_pixels
+from hmlc_core.settings import checked
 
 OBJECT = "object"  # the level of meshes that have one level only: each is its own class
 MAX_BYTES = 8 * 2**30  # of all pictures together, once resized
@@ -55,7 +57,7 @@ def read(path, size=64, ignore=(), ends="own", tree=True, levels=None, names=Non
     """
     if ends not in ("own", "unknown"):
         raise ValueError(f"ends must be 'own' or 'unknown', not {ends!r}")
-    path, notes = Path(path).expanduser().absolute(), Notes()
+    path, notes, size = Path(path).expanduser().absolute(), Notes(), checked("size", int, size)
     ignore = [ignore] if isinstance(ignore, (str, Path)) else list(ignore)
     source = _find(path, list(map(str, ignore)), levels, names, notes)
     source = _with_parents(source, path, parents, notes)
@@ -68,20 +70,21 @@ def read(path, size=64, ignore=(), ends="own", tree=True, levels=None, names=Non
     images = np.concatenate(pictures)
     pixels = same_pixels(images)
     groups = _joined(pixels, np.arange(len(repeats)).repeat(repeats))
+    title = labels.spelled(path.resolve().name)
     dataset = HierarchicalDataset(
         images,
         numbers.repeat(repeats, 0),
         source.levels,
         class_names,
         "train",
-        path.resolve().stem,
-        f"own data: {path.resolve().name}",
+        Path(title).stem if path.is_file() else title,
+        f"own data: {title}",
         parts=np.array(source.parts).repeat(repeats) if source.parts else None,
         notes=notes,
     )
     _tell_of_several_parents(dataset, tree)
     _tell_of_copies(dataset, pixels, np.array(source.files, object).repeat(repeats))
-    return dataset, groups, source.broken
+    return dataset, groups, {legible(file): legible(why) for file, why in source.broken.items()}
 
 
 # ---------------------------------------------------------------- what is there
@@ -116,6 +119,7 @@ def _find(path, ignore, levels, names, notes):
         found = tables.read_table(path, notes, levels, names)
         source = Source(found.files, found.rows, found.levels, found.parts, {}, False)
         source = _without_unread(_without_ignored(source, path.parent, ignore, notes))
+        folders.require_one_kind(path, source.files)
     else:
         raise ValueError(f"{path} is neither a folder nor a csv file")
     folders.tell_of_other_parts(path, notes)
@@ -259,14 +263,23 @@ def _read_one(path, size):
     if not Path(path).is_file():
         return "there is no such file: a table names files relative to its own folder"
     try:
-        if kinds.kind(path) == "mesh":
-            with needs("meshes"):
-                from hmlc_core.data import meshes
-
-            return meshes.render_views(meshes.read_mesh(path), size)
-        return read_image(path, size)[None]
+        return views_of(path, size)
     except (ValueError, OSError) as error:
         return str(error)
+
+
+def views_of(path, size):
+    """The picture in a file, uint8 [1, size, size, 3], or of a mesh views, [12, size, size, 1].
+
+    Raises:
+        ValueError, OSError: it cannot be read; says why.
+    """
+    if kinds.kind(Path(path)) == "mesh":
+        with needs("meshes"):
+            from hmlc_core.data import meshes
+
+        return meshes.render_views(meshes.read_mesh(path), size)
+    return read_image(path, size)[None]
 
 
 # ---------------------------------------------------------------- what is said of it
@@ -422,7 +435,7 @@ def divide(dataset, groups, share=0.2, seed=0, validation="train"):
         train, test (HierarchicalDataset).
 
     Raises:
-        ValueError: if no class can spare a sample.
+        ValueError: if no class can spare a sample, or a level cannot be learned or tested.
     """
     if validation not in ("train", "test", "out"):
         raise ValueError(f"validation must be 'train', 'test' or 'out', not {validation!r}")
@@ -464,6 +477,7 @@ def _two(dataset, numbers, train, test, notes):
     for column, names in zip(seen.T, dataset.class_names):
         counts = np.bincount(column[column >= 0], minlength=len(names))
         column[np.isin(column, np.flatnonzero(counts == 1))] = -1
+    _require_known(dataset.level_names, seen, numbers[test])
     near = near_identical(dataset.images[test], dataset.images[train])
     if (near >= 0).any():
         notes.append(
@@ -477,6 +491,21 @@ def _two(dataset, numbers, train, test, notes):
     )
 
 
+def _require_known(level_names, seen, tested):
+    """Stop unless each level has labels in train, and one has in test."""
+    for name, column in zip(level_names, seen.T):
+        require(
+            (column >= 0).any(),
+            f"level '{name}': no class has two pictures in train, so nothing can be learned of it: "
+            "add pictures, merge classes, or leave out that level",
+        )
+    require(
+        (tested >= 0).any(),
+        f"none of {len(tested)} test pictures has a label: label some, or let "
+        "replace(dataset, parts=None) be divided anew",
+    )
+
+
 def _tell_of_unseen(dataset, seen, tested, notes):
     for level, name in enumerate(dataset.level_names):
         lost = sorted(set(tested[:, level]) - set(seen[:, level]) - {-1})
@@ -484,7 +513,8 @@ def _tell_of_unseen(dataset, seen, tested, notes):
             names = dataset.class_names[level]
             shown = some([names[k] for k in lost])
             notes.warn(
-                f"level '{name}': {len(lost)} classes are in test only: {shown}"
+                f"level '{name}': {len(lost)} classes are in test and have no two pictures in "
+                f"train: {shown}"
                 + _elsewhere(
                     [names[k] for k in lost], [names[k] for k in set(seen[:, level]) - {-1}]
                 )
@@ -533,14 +563,17 @@ def _spared(classes, units, share, rng):
 
     A unit that holds two classes stays in train.
     """
-    own = _class_of(classes, units)
+    own, sizes = _class_of(classes, units), np.bincount(units)
     test = np.zeros(len(classes), bool)
     for label in np.unique(classes):
         mine = own == label
-        members = rng.permutation(np.unique(units[mine]))
-        keep = 1 if mine.sum() >= 2 * len(members) else 2  # units that leave two samples in train
-        spared = min(max(round(share * len(members)), 1), len(members) - keep)
-        test |= mine & np.isin(units, members[: max(spared, 0)])
+        members, spared = rng.permutation(np.unique(units[mine])), []
+        left, wanted = mine.sum(), max(round(share * len(members)), 1)
+        for unit in members:
+            if len(spared) < wanted and left - sizes[unit] >= 2:
+                spared.append(unit)
+                left -= sizes[unit]
+        test |= mine & np.isin(units, spared)
     return test
 
 

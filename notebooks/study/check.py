@@ -68,7 +68,7 @@ def allowed(reference, coarse=False):
     shares = spread.clip(floor, CAP).clip(upper=halfway.clip(lower=floor))
     shares = shares.where(~reference.metric.isin(FEW_SAMPLES), 3 * CAP if coarse else CAP)
     size = reference.value.abs()
-    relative = (spread / size).clip(share, RELATIVE[1]) * size
+    relative = (spread / size).fillna(0).clip(share, RELATIVE[1]) * size
     return shares.where(~reference.metric.str.startswith(NO_SHARES), relative.clip(lower=floor))
 
 

@@ -111,16 +111,23 @@ def whole(numbers, datasets=tables.MAIN):
 def swapped_order(numbers):
     """The claim that accuracy with the levels swapped is above that with them as given."""
     differences = []
+    for (method, level), change in changes_by_order(numbers).items():
+        star = " *" if (plan.SWAPPED, method) in numbers.recorded else ""
+        name = f"{figures.method_name(method)}, {level}{star}"
+        differences.append(Difference(name, *results.mean_and_interval(change)))
+    text = "accuracy with the levels swapped above as given"
+    return Claim(text, "swapped − as given", differences)
+
+
+def changes_by_order(numbers):
+    """{(method, level): accuracy with the levels swapped minus as given, by seed}."""
+    changes = {}
     for method in tables.order_methods(numbers):
         for level in numbers.levels(plan.SWAPPED):
             both = tables.given_and_swapped(numbers, method, level)
             if len(both):
-                change = both["swapped"] - both["as given"]
-                star = " *" if (plan.SWAPPED, method) in numbers.recorded else ""
-                name = f"{figures.method_name(method)}, {level}{star}"
-                differences.append(Difference(name, *results.mean_and_interval(change)))
-    text = "accuracy with the levels swapped above as given"
-    return Claim(text, "swapped − as given", differences)
+                changes[method, level] = both["swapped"] - both["as given"]
+    return changes
 
 
 def imbalance(numbers, method):
@@ -185,9 +192,10 @@ def by_budget(numbers):
     for level in numbers.levels(MNIST):
         for epochs in budgets:
             tag = "" if epochs == usual else plan.TAGS["epochs"](epochs)
-            for (name, _), found in claims_at(numbers, [(MNIST, level, tag, "")]).items():
-                seeds = name.rpartition(", ")[2].removesuffix(" seeds")
-                columns[f"{level}, epochs (seeds)", f"{epochs} ({seeds})"] = found
+            found = _pairs_at(numbers, MNIST, level, tag)
+            if any(map(len, found)):
+                name = f"{epochs} ({_span(found)})"
+                columns[f"{level}, epochs (seeds)", name] = _differences(name, found)
     return columns
 
 
@@ -196,21 +204,29 @@ def claims_at(numbers, places):
     stands behind the data set's name); places without any result are left out."""
     columns = {}
     for dataset, level, behind, more in places:
-        found = [pairs(numbers, a + behind, b + behind, dataset, level) for _, a, b in OVERVIEW]
-        seeds = sorted({len(one) for one in found} - {0})
-        if seeds:
-            name = figures.dataset_name(dataset) + more + f", {_of_seeds(seeds)}"
-            ends = [results.mean_and_interval(one) if len(one) else (np.nan,) * 2 for one in found]
-            columns[name, level] = [Difference(f"{name}, {level}", *end) for end in ends]
+        found = _pairs_at(numbers, dataset, level, behind)
+        if any(map(len, found)):
+            seeds = "one seed" if _span(found) == "1" else f"{_span(found)} seeds"
+            name = f"{figures.dataset_name(dataset)}{more}, {seeds}"
+            columns[name, level] = _differences(f"{name}, {level}", found)
     return columns
 
 
-def _of_seeds(numbers):
-    """ "one seed", "5 seeds", "5 to 8 seeds"."""
-    first, last = numbers[0], numbers[-1]
-    if last == 1:
-        return "one seed"
-    return f"{last} seeds" if first == last else f"{first} to {last} seeds"
+def _pairs_at(numbers, dataset, level, behind):
+    """The paired differences of each claim of OVERVIEW; `behind`: as for claims_at."""
+    return [pairs(numbers, a + behind, b + behind, dataset, level) for _, a, b in OVERVIEW]
+
+
+def _span(found):
+    """How many seeds differences are of, where there are any: "5", "5 to 8"."""
+    numbers = [len(one) for one in found if len(one)]
+    first, last = min(numbers), max(numbers)
+    return f"{first}" if first == last else f"{first} to {last}"
+
+
+def _differences(name, found):
+    ends = [results.mean_and_interval(one) if len(one) else (np.nan,) * 2 for one in found]
+    return [Difference(name, *end) for end in ends]
 
 
 def headed():

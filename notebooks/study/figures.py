@@ -106,7 +106,12 @@ def ordered_levels(names):
 def shortened(name, most=18):
     """A class name for the inside of a panel; of a path its end."""
     name = name.rsplit("/", 1)[-1]
-    return name if len(name) <= most else name[: most - 1] + "…"
+    return literal(name if len(name) <= most else name[: most - 1] + "…")
+
+
+def literal(text):
+    """Text of a user, drawn as it is: between two dollars matplotlib would read a formula."""
+    return text.replace("$", r"\$")
 
 
 def save(figure, name, profile):
@@ -276,7 +281,7 @@ def learning_curves(histories, level_names, alike=None):
                 epochs, losses = zip(*((record["epoch"], record[level]) for record in history))
                 look = method_look(method)
                 axis.plot(epochs, losses, ms=3, label=method_name(method), **look)
-        axis.set(title=f"level: {level}", xlabel="epoch", ylabel="loss")
+        axis.set(title=f"level: {literal(level)}", xlabel="epoch", ylabel="loss")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -367,7 +372,7 @@ def embedding_maps(maps, labels, level_names, class_names, captions):
             _draw_map(axis, points, labels[:, level], class_names[level])
             axis.set_xlabel(captions.get((method, level_name), ""))
             axis.set_title(method_name(method) if level == 0 else "")
-        row[0].set_ylabel(f"level {level + 1}: {level_name}")
+        row[0].set_ylabel(f"level {level + 1}: {literal(level_name)}")
         if len(class_names[level]) <= 10 and class_names[level] not in class_names[:level]:
             _legend_of_classes(row[-1], class_names[level])
     return figure
@@ -394,7 +399,7 @@ def _draw_map(axis, points, labels, class_names):
 
 def _legend_of_classes(axis, class_names):
     dots = [
-        plt.Line2D([], [], marker="o", ls="", ms=4, color=colour, label=name)
+        plt.Line2D([], [], marker="o", ls="", ms=4, color=colour, label=literal(name))
         for name, colour in zip(class_names, class_colours(len(class_names)))
     ]
     axis.legend(handles=dots, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0)
@@ -434,7 +439,7 @@ def accuracy_per_level(summary, level_names, methods):
         rows = linear[linear.level == level].set_index("method").reindex(methods)
         widths = 100 * rows["half_width"].fillna(0)
         axis.errorbar(100 * rows["mean"], range(len(methods)), xerr=widths, fmt="o", capsize=3)
-        axis.set(title=f"level: {level}", xlabel="linear accuracy, %")
+        axis.set(title=f"level: {literal(level)}", xlabel="linear accuracy, %")
         axis.grid(axis="x", color="0.9")
     axes[0, 0].set_yticks(range(len(methods)), [method_name(method) for method in methods])
     axes[0, 0].invert_yaxis()
@@ -639,8 +644,8 @@ def dendrogram(tree, names):
     """How alike classes are: scipy's linkage `tree` of the classes with these names."""
     figure, axis = plt.subplots(figsize=(5, 0.17 * len(names) + 0.8), layout="constrained")
     hierarchy.dendrogram(
-        tree, orientation="left", labels=list(names), ax=axis, color_threshold=0, leaf_font_size=7,
-        above_threshold_color="0.3",
+        tree, orientation="left", labels=list(map(literal, names)), ax=axis, color_threshold=0,
+        leaf_font_size=7, above_threshold_color="0.3",
     )  # fmt: skip
     axis.set(title="induced from a trained encoder", xlabel="cosine distance of class means")
     return figure
@@ -661,7 +666,7 @@ def picture_map(points, dataset, level, title=""):
         axis.imshow(image.squeeze(), extent=where, vmin=0, vmax=255, zorder=2)
         frame = dict(fill=False, ec=colour, lw=1.8, zorder=3)
         axis.add_patch(plt.Rectangle(where[::2], side, side, **frame))
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title)
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=literal(title))
     axis.axis("off")
     _name_clusters(axis, places, labels, names, size=9)
     return figure
@@ -684,7 +689,8 @@ def masks_of_pictures(dataset, masks):
         left.set_title(" / ".join(_class_names_of(dataset, i)), fontsize=8)
         left.axis("off")
         right.imshow(masks[:, i], aspect="auto", cmap="Blues", vmin=0, vmax=most)
-        right.set_yticks(range(len(dataset.level_names)), dataset.level_names)
+        names = list(map(literal, dataset.level_names))
+        right.set_yticks(range(len(names)), names)
         right.set_xticks([])
     axes[-1, 1].set_xlabel("coordinate of the embedding")
     return figure

@@ -31,9 +31,9 @@ def tsne(vectors, start=None):
 
 
 def shown(dataset, size):
-    """At most `size` samples of a data set, a data set; those with all labels if there are any."""
+    """At most `size` samples of a data set, a data set; with all labels if those make a map."""
     complete = np.flatnonzero((dataset.labels >= 0).all(1))
-    candidates = complete if len(complete) else np.arange(len(dataset))
+    candidates = complete if len(complete) >= LEAST else np.arange(len(dataset))
     chosen = candidates[sample(len(candidates), size)]
     return replace(dataset, images=dataset.images[chosen], labels=dataset.labels[chosen])
 

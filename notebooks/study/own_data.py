@@ -1,5 +1,6 @@
 """What the notebook on a user's own images needs beside the reader of hmlc_core.data.own."""
 
+import itertools
 import math
 import os
 import socket
@@ -7,6 +8,7 @@ import urllib.request
 import warnings
 from dataclasses import fields, replace
 from difflib import get_close_matches
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,10 @@ from tqdm import TqdmWarning
 from hmlc_core import METHODS, files, pretrain
 from hmlc_core.checks import choose, require
 from hmlc_core.data import pretrained
+from hmlc_core.data.notes import some
 from hmlc_core.methods import get as get_method
 from hmlc_core.runs import level_logits
-from hmlc_core.settings import PRESETS, Settings
+from hmlc_core.settings import DATA_FIELDS, PRESETS, Settings
 from study import evaluation, figures, induced, results, sentences, work
 from study.options import LARGE
 from study.plan import RAW, UNTOUCHED, Plan
@@ -31,6 +34,20 @@ SEEDS = 3
 PASS = 0.04  # seconds of one thread for one view of a picture, tf_efficientnet_lite0
 FAR = 0.5  # a failed run has come less than this part of the way of its best peer
 INDUCING = "cross_entropy"  # the method whose features an upper level is induced from
+
+
+def place_for(path, name):
+    """The name of files about a folder or table: "own-<name>", with a number behind it if another
+    one of that name was there before."""
+    here = os.fsencode(Path(path).expanduser().resolve())
+    for number in itertools.count(1):
+        place = f"own-{name}-{number}" if number > 1 else f"own-{name}"
+        note = files.DATA / "own" / f"{place}.txt"
+        if not note.exists():
+            with files.writing(note) as beside:
+                beside.write_bytes(here)
+        if note.read_bytes() == here:
+            return place
 
 
 # ---------------------------------------------------------------- how it is trained
@@ -80,7 +97,7 @@ def _stay_offline_without_a_network(seconds=3):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def own_settings(samples, side, profile="cpu", pretrained="", **changes):
+def own_settings(samples, side, profile="cpu", pretrained="", /, **changes):
     """Settings for images of a user's own: batch and epochs by their number.
 
     Small sets get more epochs, so that 60 images are trained for a minute and 60,000 for some on
@@ -93,10 +110,10 @@ def own_settings(samples, side, profile="cpu", pretrained="", **changes):
         profile: whose ModelNet settings are the start of a net from scratch; with "gpu" or
             "paper" that is a larger one.
         pretrained: name of a timm model to adapt; the start is then the grocery data set's.
-        changes: any field of Settings; None leaves it as it is.
+        changes: any field of Settings that the data leave open; None leaves it as it is.
 
     Raises:
-        ValueError: for an unknown profile or field, or no image.
+        ValueError: for an unknown profile or field, one that the data decide, or no image.
     """
     of_profile = choose("profile", profile, PRESETS)
     require(samples > 0, "there is no image to train on: look at what was left out, and why")
@@ -104,6 +121,8 @@ def own_settings(samples, side, profile="cpu", pretrained="", **changes):
     for name in changes:
         close = get_close_matches(name, known) or known
         require(name in known, f"Settings has no {name!r}: did you mean {', '.join(close)}?")
+        given = f"changes cannot set {name!r}: your data, `size` and `pretrained` decide that"
+        require(name not in ("pretrained", *DATA_FIELDS), given)
     base = PRESETS["cpu"]["grocery"] if pretrained else of_profile["modelnet"]
     parts, seen = (2, 600_000) if pretrained else (4, 60_000)
     batch_size = 2 ** int(math.log2(max(samples // parts, 1)))  # so many batches an epoch, or more
@@ -386,6 +405,10 @@ def with_induced_level(train, test, settings, groups):
     """
     if len(train.level_names) > 1:
         raise ValueError(f"there is a hierarchy already: {train.level_names}; set groups = 0")
+    lost = set(range(train.class_counts[0])) - set(train.labels[:, 0].tolist())
+    names = some([train.class_names[0][k] for k in sorted(lost)])
+    about = f"train has no two pictures of {names}, so nothing says which group that belongs to"
+    require(not lost, f"{about}: add pictures, or set groups = 0")
     run = untouched(train, settings) if settings.pretrained else pretrain(train, INDUCING, settings)
     group, _ = _induce(run, train, groups)
     return induced.with_level(train, group), induced.with_level(test, group)

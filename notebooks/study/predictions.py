@@ -1,41 +1,44 @@
-"""Classes of new pictures at each level, by a trained run."""
+"""Classes of new pictures or meshes at each level, by a trained run."""
 
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from hmlc_core import HierarchicalDataset, metrics, runs
 from hmlc_core.checks import require
 from hmlc_core.data import folders, kinds
-from hmlc_core.data.images import read_image
+from hmlc_core.data.notes import legible
+from hmlc_core.data.own import views_of
 from study.evaluation import coherent, known_paths
 
 
 def predict(run, paths):
-    """The class of each picture at each level, with its probability, such that the classes of a
-    picture are a path of the hierarchy.
+    """The class of each picture or mesh at each level, with its probability, such that the classes
+    of one file are a path of the hierarchy.
 
-    A linear layer per level on the run's frozen features gives probabilities; they are made
-    coherent and decoded from the top (metrics.top_down).
+    A linear layer per level on the run's frozen features gives probabilities, of a mesh their mean
+    over its views; they are made coherent and decoded from the top (metrics.top_down).
 
     Args:
-        run: runs.Run, trained on pictures; new ones are brought to their size.
-        paths: image files, or one; those that cannot be read are warned of and left out.
+        run: runs.Run, trained on pictures or meshes; new ones are brought to their size.
+        paths: files, or one; those that cannot be read are warned of and left out.
 
     Returns:
         Data frame: file; for each level its class, by name, and "<level> probability".
 
     Raises:
-        ValueError: no picture that can be read, or no training sample with all labels.
+        ValueError: no file that can be read, or no training sample with all labels.
     """
-    paths, images = _readable(paths, _side(run.dataset))
-    logits = runs.level_logits(run, _as_dataset(run.dataset, images))
-    known = known_paths(run.data("train"))
-    scores = coherent([x.softmax(1) for x in logits], known)
+    paths, views = _readable(paths, run.dataset)
+    logits = runs.level_logits(run, _as_dataset(run.dataset, np.concatenate(views)))
+    known, counts = known_paths(run.data("train")), list(map(len, views))
+    each = [[part.mean(0) for part in x.softmax(1).split(counts)] for x in logits]
+    scores = coherent(list(map(torch.stack, each)), known)
     chosen = metrics.top_down(scores, known)
-    table = {"file": [str(path) for path in paths]}
+    table = {"file": [legible(str(path)) for path in paths]}
     for level, name in enumerate(run.dataset.level_names):
         classes = chosen[:, level]
         table[name] = [run.dataset.class_names[level][k] for k in classes.tolist()]
@@ -44,10 +47,11 @@ def predict(run, paths):
 
 
 def pictures_in(place):
-    """The pictures of a folder and those below it, sorted, hidden ones left out; or the one file.
+    """The pictures and meshes of a folder and those below it, sorted, hidden ones left out; or the
+    one file.
 
     Raises:
-        ValueError: no such place, or no picture in it.
+        ValueError: no such place, or none in it.
     """
     require(str(place), "no place of new pictures: give a folder or a file")
     place = Path(place).expanduser()
@@ -56,9 +60,11 @@ def pictures_in(place):
     found = sorted(place.rglob("*")) if place.is_dir() else [place]
     hidden = [any(map(folders.left_behind, p.relative_to(place).parts)) for p in found]
     found = [p for p, hide in zip(found, hidden) if not hide and p.is_file()]
-    found = [p for p in found if kinds.kind(p) == "picture"]
+    found = [p for p in found if kinds.kind(p) in ("picture", "mesh")]
     if not found:
-        raise ValueError(f"{place} has no picture that can be read here: save some as JPEG or PNG")
+        raise ValueError(
+            f"{place} has no picture or mesh that can be read here: save some as JPEG, PNG or OFF"
+        )
     return found
 
 
@@ -73,28 +79,34 @@ def _side(dataset):
     return height
 
 
-def _readable(paths, size):
-    """Those of image files that can be read, and their pictures uint8 [N, size, size, 3]."""
+def _readable(paths, dataset):
+    """Those of files that can be read, and of each its pictures uint8 [1 or 12, side, side, C]."""
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     require(paths, "no picture to predict: give at least one path")
-    read, images, faults = [], [], []
+    read, views, faults, side = [], [], [], _side(dataset)
     for path in paths:
         try:
-            images.append(read_image(path, size))
-            read.append(path)
-        except ValueError as error:
+            made = views_of(path, side)
+            mesh = made.shape[3] < dataset.images.shape[3]
+            require(not mesh, f"{path} is a mesh, and the run was trained on pictures in colour")
+        except (ValueError, OSError) as error:
             faults.append(str(error))
+        else:
+            views.append(made if dataset.images.shape[3] == 3 else _grey(made))
+            read.append(path)
     if faults:
         about = f"{len(faults)} of {len(paths)} files are not predicted: {'; '.join(faults[:3])}"
         require(read, about)
         warnings.warn(about, stacklevel=3)
-    return read, np.stack(images)
+    return read, views
+
+
+def _grey(images):
+    return images.mean(3, keepdims=True).round().astype(np.uint8)
 
 
 def _as_dataset(like, images):
-    """Pictures without labels, in the colours of a data set."""
-    if like.images.shape[3] == 1:
-        images = images.mean(3, keepdims=True).round().astype(np.uint8)
+    """Pictures without labels, like those of a data set."""
     unknown = np.full((len(images), len(like.level_names)), -1)
     names = like.level_names, like.class_names
     return HierarchicalDataset(images, unknown, *names, "test", like.name, like.source)

@@ -80,8 +80,12 @@ def seeds(numbers, dataset, *methods):
     rows = numbers.plain[numbers.plain.dataset == dataset]
     rows = rows[rows.method.isin(methods or METHODS)]
     each = rows.groupby("method").seed.nunique()
-    numbers_of = count(each.min()) + (f" to {count(each.max())}" if each.nunique() > 1 else "")
-    return f"{numbers_of} seed{'s' if each.max() > 1 else ''}"
+    return f"{span(each)} seed{'s' if each.max() > 1 else ''}"
+
+
+def span(numbers):
+    """The least and the most of some numbers: "three to ten"; "five" where they are the same."""
+    return " to ".join(dict.fromkeys(count(number) for number in (min(numbers), max(numbers))))
 
 
 def amount(value, scale=100, digits=1):
@@ -166,10 +170,9 @@ def says(numbers, a, b, dataset, metric="linear_accuracy", scale=100):
 def swapped(numbers):
     """What swapping the levels of hierarchical MNIST changes, a sentence for each method."""
     methods = {}
-    for difference in claims.swapped_order(numbers).differences:
-        method, _, level = difference.where.removesuffix(" *").rpartition(", ")
-        methods.setdefault(method, {})[level] = difference.value, difference.half_width
-    texts = [told(f"{m}: swapped", "as given", pairs) for m, pairs in methods.items()]
+    for (method, level), change in claims.changes_by_order(numbers).items():
+        methods.setdefault(method, {})[level] = results.mean_and_interval(change)
+    texts = [told(f"{name(m)}: swapped", "as given", pairs) for m, pairs in methods.items()]
     return "".join(f"* {text}.\n" for text in texts)
 
 
@@ -307,11 +310,16 @@ def code(numbers, method):
 def settled(numbers):
     """How the masks after a quarter, half and three quarters of the epochs agree with the last's,
     mean over seeds: a clause; "" if they were not followed."""
-    texts = []
-    for method, table in tables.settling(numbers).items():
-        quarters = table.mean(axis=1).loc[[len(table) * part // 4 for part in (1, 2, 3)]]
-        texts.append(f"{name(method)} {listed([f'{value:.2f}' for value in quarters])}")
-    return "; ".join(texts)
+    texts, followed = [], tables.settling(numbers)
+    for method, table in followed.items():
+        quarters = [len(table) * part // 4 for part in (1, 2, 3)]
+        means = [f"{value:.2f}" for value in table.mean(axis=1).loc[quarters]]
+        texts.append(f"{name(method)} {listed(means)}")
+    if not texts:
+        return ""
+    about = f"{span([table.shape[1] for table in followed.values()])} seeds"
+    when = f"after {listed(map(str, quarters))} of the {len(table)} epochs"
+    return f"{when} (kappa, {about}): {'; '.join(texts)}"
 
 
 def levels_found(numbers, dataset):
@@ -445,8 +453,8 @@ def doubled(numbers, dataset=MNIST, share=1):
     parts = [f"{listed(texts)} at {level} level" for level, texts in decided.items()]
     parts += [f"by more than two points, but undecided: {listed(moved)}"] if moved else []
     parts = parts or ["nothing by more than two points"]
-    seeds_of = {seed for change in changes.values() for seed in change.index}
-    return f"{'; '.join(parts)} (seeds: {count(len(seeds_of))})" if changes else ""
+    seeds_of = [len(change) for change in changes.values()]
+    return f"{'; '.join(parts)} (seeds: {span(seeds_of)})" if changes else ""
 
 
 def _doublings(numbers, dataset, share):
