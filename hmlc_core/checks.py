@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import torch
 
 _state = {"look": True}
+PLAIN = (torch.Tensor, torch.nn.Parameter)  # tensors with values; fake ones are of other types
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def values(look):
 def has_values(tensor):
     """Whether to look at a tensor: False on the meta device, in fake-tensor mode, while tracing,
     and inside values(False)."""
-    return _state["look"] and type(tensor) is torch.Tensor and not tensor.is_meta
+    return _state["look"] and type(tensor) in PLAIN and not tensor.is_meta
 
 
 def require(condition, message):

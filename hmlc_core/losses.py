@@ -2,8 +2,10 @@
 
 Everywhere: embeddings [B, D], or [B, V, D] for V views of each sample, made unit vectors inside, in
 float32 at least. Labels [B] for one level, [B, L] for all, coarse to fine: integers in a tensor, an
-array or a list; -1 = unknown, neither anchor nor contrast at that level. A batch without a positive
-pair gives 0, with a gradient of zeros, and one warning; with strict=True it is a ValueError.
+array or a list; -1 = unknown, neither anchor nor contrast at that level. A class is a number within
+its whole level, not within its parent: two breeds of two species are two numbers. (HMCE (released)
+reads tuples instead, see there.) A batch without a positive pair gives 0, with a gradient of zeros,
+and one warning; with strict=True it is a ValueError. The temperature may be a tensor that learns.
 
 Small helpers stand behind the losses: samples (checks; each view becomes a sample of its own, x
 [N, D]), unit (vectors of length 1), similarities, not_itself, only, total (of the levels' terms).
@@ -60,7 +62,8 @@ def supcon_loss(
 def anchor_losses(z, labels, temperature, positives=None):
     """SupCon's Anchors [..., N] of unit vectors z [..., N, D] and labels [..., N]."""
     n, dim = z.shape[-2:]
-    if n >= contrast.LARGE and positives is None:
+    # of blocks a temperature that learns gets no gradient
+    if n >= contrast.LARGE and positives is None and not getattr(temperature, "requires_grad", 0):
         loss, found = contrast.anchor_losses(z.view(-1, n, dim), labels.view(-1, n), temperature)
         return Anchors(loss.view(labels.shape), found.view(labels.shape))
     return anchor_means(*pair_losses(similarities(z, z, temperature), labels, positives))
@@ -219,7 +222,7 @@ class MaskedHierarchicalLoss(SupConLoss):
         self.masks = masks
 
     def forward(self, embeddings, labels, **given):
-        labels = as_labels(labels, embeddings, **given)
+        labels = as_labels(labels, embeddings, given.get("positives"))
         masks = self.masks(embeddings.flatten(0, -2), labels.shape[1])
         return self.loss(embeddings, labels, masks.unflatten(1, embeddings.shape[:-1]), **given)
 

@@ -1,5 +1,6 @@
 """Every method, one entry each: its masks and its loss; and the model that a run trains."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from hmlc_core import distributed, losses, masks, models, peers
-from hmlc_core.checks import choose
+from hmlc_core.checks import choose, require
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Method:
         name: its name in figures and tables.
         kind: "paper", "baseline", "control", "peer" or "ours".
         source: the paper that it is from, or why it is here.
-        loss: function (embeddings, labels, [masks,] temperature=, reduction=), or a module class
-            made with (dim, class_counts).
+        loss: function (embeddings, labels, [masks,] temperature=, reduction="none") -> a term per
+            level, or less, coarse to fine [<= L]; or a module class made with (dim, class_counts).
         masks: function (embeddings [B, D], levels) -> [levels, B, D], or a module class made with
             (dim, levels), whose observe(embeddings [B, D], labels [B, L]), if it has one, gets
             every training batch; None: no masks.
@@ -92,8 +93,9 @@ class Objective(nn.Module):
         super().__init__()
         self.levels, self.temperature = len(class_counts), temperature
         make, loss = method.masks, method.loss
-        self.masks = make(dim, self.levels) if isinstance(make, type) else make
-        self.loss = loss(dim, class_counts) if isinstance(loss, type) else loss
+        # copied, so that a module that was given in place of a class is trained by one run alone
+        self.masks = make(dim, self.levels) if isinstance(make, type) else deepcopy(make)
+        self.loss = loss(dim, class_counts) if isinstance(loss, type) else deepcopy(loss)
         self.one_mask, self._unseen = method.one_mask, None
 
     def take_unseen(self):
@@ -123,7 +125,10 @@ class Objective(nn.Module):
             given.append(level_masks[:1] if self.one_mask else level_masks)
             if self.training:
                 self._count_unseen(*given[::2], labels)
-        return self.loss(*given, temperature=self.temperature, reduction="none")
+        terms = self.loss(*given, temperature=self.temperature, reduction="none")
+        wanted = f"reduction='none' must give a term per level, at most {self.levels}"
+        require(terms.ndim == 1 and len(terms) <= self.levels, f"{wanted}, not {terms.shape}")
+        return terms
 
 
 class Model(nn.Module):

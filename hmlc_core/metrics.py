@@ -37,7 +37,7 @@ def _known(values, labels):
     require_embeddings(values)
     known = labels >= 0
     require(known.any(), f"none of {len(labels)} samples has a label: leave this level out")
-    return values[known], labels[known]
+    return values.detach()[known], labels[known]
 
 
 def linear_logits(train, train_labels, test, classes):
@@ -85,7 +85,7 @@ def silhouette(embeddings, labels):
     z, members = F.normalize(z.double(), dim=1), F.one_hot(own).double()
     count, row = members.sum(0), torch.arange(len(z), device=z.device)
     similarity = z @ (members.T @ z).T  # to the sum of each class [N, classes]
-    within = 1 - (similarity[row, own] - 1) / (count[own] - 1).clamp(min=1)
+    within = 1 - (similarity[row, own] - z.square().sum(1)) / (count[own] - 1).clamp(min=1)
     to_others = 1 - similarity / count
     to_others[row, own] = torch.inf
     nearest = to_others.amin(1)
@@ -101,7 +101,8 @@ def cluster_agreement(embeddings, labels):
 
 
 def covariance_spectrum(embeddings):
-    """Eigenvalues [D] of the covariance of embeddings [N, D], largest first, in float64."""
+    """Eigenvalues of the covariance of embeddings [N, D], largest first, in float64: the first
+    min(N, D), others are 0."""
     _require_variance(embeddings)
     centred = (embeddings - embeddings.mean(0)).double()
     return torch.linalg.svdvals(centred).square() / len(embeddings)
@@ -121,8 +122,7 @@ def effective_rank(embeddings):
 
 def _require_variance(embeddings):
     require_embeddings(embeddings)
-    varies = (embeddings != embeddings[:1]).any()
-    require(varies, f"all {len(embeddings)} embeddings are the same: they have no variance")
+    require((embeddings != embeddings[:1]).any(), f"all {len(embeddings)} embeddings are the same")
 
 
 def accuracy(predictions, labels):

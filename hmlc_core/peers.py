@@ -5,9 +5,9 @@ prototype or classifier are a positive pair, so where there are such, only a bat
 label has none.
 """
 
-import math
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -30,10 +30,10 @@ def rince_loss(embeddings, labels, temperature=0.1, reduction="sum", strict=Fals
     similarity, step = similarities(unit(x), unit(x), temperature), 5 / max(y.shape[1] - 1, 1)
     ranks, left = [], not_itself(y.T)
     for rank, label in enumerate(reversed(y.T)):
-        left = left & (label >= 0)
-        positive = left & (label[:, None] == label)
+        known = left & (label >= 0)
+        positive = known & (label[:, None] == label)
         softer, has_positive = similarity / (1 + step * rank), positive.any(1)
-        loss = only(softer, left).logsumexp(1) - only(softer, positive).logsumexp(1)
+        loss = only(softer, known).logsumexp(1) - only(softer, positive).logsumexp(1)
         ranks.append(losses.Anchors(torch.where(has_positive, loss, 0), has_positive))
         left = left & ~positive
     terms = torch.stack([anchors.mean() for anchors in reversed(ranks)])
@@ -52,9 +52,8 @@ def bhcl_loss(embeddings, labels, prototypes, temperature=0.1, reduction="sum", 
     _require_classes(y, prototypes)
     z, levels = unit(x), len(prototypes)
     terms = [_balanced_supcon(z, *level, temperature) for level in zip(y.T, prototypes)]
-    weights = [math.exp(1 / (levels - level)) for level in range(levels)]
-    weights = [weight / sum(weights) for weight in weights]
-    return total(torch.stack(terms), y >= 0, reduction, strict, weights)
+    weights = np.exp([1 / (levels - level) for level in range(levels)])
+    return total(torch.stack(terms), y >= 0, reduction, strict, weights / weights.sum())
 
 
 def _balanced_supcon(z, y, prototypes, temperature):
@@ -117,11 +116,11 @@ def _lorentz_point(tangent):
     return length.cosh(), length.sinh() * unit(tangent)
 
 
-def _require_classes(y, prototypes):
-    sizes, levels = [len(nodes) for nodes in prototypes], y.shape[1]
-    require(len(sizes) == levels, f"prototypes must be of {levels} levels, not {len(sizes)}")
+def _require_classes(y, made, what="prototypes"):
+    sizes, levels = [len(part) for part in made], y.shape[1]
+    require(len(sizes) == levels, f"{what} must be of {levels} levels, not {len(sizes)}")
     for label, size in zip(y.T, sizes):
-        require((label < size).all(), f"a label is beyond the {size} prototypes of its level")
+        require((label < size).all(), f"a label is beyond the {size} {what} of its level")
 
 
 class PrototypeLoss(nn.Module):
@@ -132,8 +131,7 @@ class PrototypeLoss(nn.Module):
         self.prototypes = nn.ParameterList(torch.randn(count, dim) for count in class_counts)
 
     def forward(self, embeddings, labels, temperature=0.1, reduction="sum", strict=False):
-        nodes = list(self.prototypes)
-        return self.loss(embeddings, labels, nodes, temperature, reduction, strict=strict)
+        return self.loss(embeddings, labels, self.prototypes, temperature, reduction, strict=strict)
 
 
 class BHCL(PrototypeLoss):
@@ -167,7 +165,8 @@ class PerLevelHeads(nn.Module):
     def forward(self, embeddings, labels, temperature=0.1, reduction="sum", strict=False):
         """Features [B, F] or [B, V, F], labels int [B, L] -> sum over levels, or its L terms."""
         x, y = samples(embeddings, labels, temperature)
-        z = torch.stack([unit(head(x)) for head in self.heads])
+        require(len(self.heads) == y.shape[1], f"{len(self.heads)} heads, {y.shape[1]} levels")
+        z = torch.stack([unit(head(x).to(x.dtype)) for head in self.heads])
         anchors = losses.anchor_losses(z, y.T, temperature)
         return total(anchors.mean(), anchors.has_positive, reduction, strict)
 
@@ -182,7 +181,8 @@ class CrossEntropyHeads(nn.Module):
     def forward(self, embeddings, labels, temperature=None, reduction="sum", strict=False):
         """Features [B, F] or [B, V, F], labels int [B, L] -> sum over levels, or its L terms."""
         x, y = samples(embeddings, labels)
+        _require_classes(y, [head.weight for head in self.heads], "classes")
         cross_entropy = partial(F.cross_entropy, ignore_index=-1, reduction="sum")
-        sums = [cross_entropy(head(x), label) for head, label in zip(self.heads, y.T)]
+        sums = [cross_entropy(head(x), label.clamp(min=-1)) for head, label in zip(self.heads, y.T)]
         terms = torch.stack(sums) / (y >= 0).sum(0).clamp(min=1)
         return total(terms, y >= 0, reduction, strict)

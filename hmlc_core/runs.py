@@ -14,7 +14,7 @@ import torchvision
 
 from hmlc_core import devices, distributed, files, methods, metrics, train, views
 from hmlc_core.checks import require
-from hmlc_core.data import bar, pretrained
+from hmlc_core.data import bar, mnist, pretrained
 from hmlc_core.data.dataset import HierarchicalDataset
 from hmlc_core.data.load import kind_of, load_dataset
 from hmlc_core.fingerprint import fingerprint
@@ -24,7 +24,7 @@ TRAINING_CODE = ("checks", "contrast", "devices", "distributed", "losses", "mask
 TRAINING_CODE += ("models", "peers", "runs", "train", "views")  # runs makes models and encodes
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """A finished training run.
 
@@ -153,10 +153,9 @@ def source_of(settings):
 
 def configuration(dataset, method, settings, seed, device):
     """What a run's numbers depend on: data, settings, seed, precision, versions and code."""
-    here = Path(__file__).parent
-    code = [here / f"{name}.py" for name in TRAINING_CODE]
+    code = [Path(__file__).with_name(f"{name}.py") for name in TRAINING_CODE]
     if dataset.composer is not None:
-        code.append(here / "data" / "mnist.py")
+        code.append(Path(mnist.__file__))
     return {
         "data": dataset.fingerprint,
         "data set": dataset.name,
@@ -312,7 +311,10 @@ def linear_evaluation(run, split="test"):
             the training split, without augmentation.
 
     Returns:
-        Rows of results, metric "linear_accuracy", one per level with a known label.
+        Rows of results, metric "linear_accuracy", one per level with a known label in the test.
+
+    Raises:
+        ValueError: a level without any label in the training split.
     """
     predictions = [logits.argmax(1) for logits in level_logits(run, split)]
     return level_rows(run, "linear_accuracy", predictions, run.data(split))

@@ -86,7 +86,7 @@ def _training_state(model, settings, steps, device):
 
 
 def make_optimizer(parameters, settings):
-    """AdamW, or SGD with momentum 0.9."""
+    """AdamW, or SGD with momentum 0.9; the first beta of AdamW follows the schedule."""
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=decay)
@@ -94,10 +94,11 @@ def make_optimizer(parameters, settings):
 
 
 def make_schedule(optimizer, settings, total_steps):
-    """One cycle: up over the first tenth of the steps, then down along a cosine."""
+    """One cycle: up over the first tenth of the steps, then down along a cosine. AdamW's first beta
+    goes the other way, 0.95 to 0.85 and back."""
     start = 0.1 if total_steps > 10 else 0.3  # PyTorch divides by 0.1 * 10 - 1
-    steps = {"total_steps": total_steps, "pct_start": start}
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, **steps)
+    how = dict(total_steps=total_steps, pct_start=start, cycle_momentum=settings.optimizer != "sgd")
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, **how)
 
 
 def _require_finite(terms, where):

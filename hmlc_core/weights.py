@@ -24,9 +24,7 @@ def save_weights(run, accuracy, folder=FOLDER):
         Path of the file.
     """
     depends = runs.source_of(run.settings).depends_on(run.dataset, run.settings, run.device)
-    path = weight_files.path_of(folder, run.dataset.name, run.method)
-    weight_files.write(path, run, accuracy, depends)
-    return path
+    return weight_files.write(folder, run, accuracy, depends)
 
 
 def load_weights(dataset, method, folder=FOLDER, device=None):
@@ -34,7 +32,8 @@ def load_weights(dataset, method, folder=FOLDER, device=None):
 
     Args:
         dataset: name of the data set, as for load_dataset, or the HierarchicalDataset.
-        method: a key of methods.METHODS, or a methods.Method of your own.
+        method: a key of methods.METHODS, or a methods.Method of your own (the one that was trained:
+            a card knows it by its key alone).
         folder: where the weight files are; default: those that come with the project.
 
     Returns:

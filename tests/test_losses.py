@@ -227,6 +227,26 @@ def test_half_precision_is_computed_in_float32(batch):
     )
 
 
+@pytest.mark.parametrize("loss", ["supcon", "masked", "hmce", "hmce, released", "heads"])
+def test_a_temperature_that_learns_has_a_gradient_at_any_size(loss, monkeypatch):
+    """In blocks it would have a part of it alone."""
+    monkeypatch.setattr(contrast, "LARGE", 16)
+    z = torch.randn(24, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = torch.stack([torch.arange(24) % 3, torch.arange(24) % 12], 1)
+    temperature = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    EVERY[loss](z, labels, temperature=temperature).backward()
+    ends = [EVERY[loss](z, labels, temperature=0.1 + step).item() for step in (-1e-6, 1e-6)]
+    assert temperature.grad.item() == pytest.approx((ends[1] - ends[0]) / 2e-6, rel=1e-5)
+
+
+def test_options_may_be_given_when_a_criterion_is_called(batch):
+    z, labels = batch
+    criterion = losses.MaskedHierarchicalLoss(masks.split_masks)
+    terms = criterion(z, labels, reduction="none", temperature=0.2)
+    expected = losses.masked_hierarchical_loss(z, labels, masks.split_masks(z, 2), 0.2)
+    assert terms.shape == (2,) and terms.sum() == pytest.approx(expected.item())
+
+
 def test_a_level_without_pairs_adds_nothing(batch):
     z, labels = batch
     alone = torch.stack([labels[:, 0], torch.arange(12)], 1)

@@ -105,6 +105,19 @@ def test_controls():
     assert share.tolist() == pytest.approx([1 / 3] * 3, abs=0.02)
 
 
+def test_controls_take_views():
+    z = torch.randn(5, 3, 8)
+    for maker in (masks.split_masks, masks.random_masks, masks.sign_masks, masks.rectified_masks):
+        made = maker(z, 2)
+        flat = maker(z.flatten(0, 1), 2)
+        assert made.shape == (2, 5, 3, 8) and torch.equal(made.flatten(1, 2), flat)
+
+
+def test_parameters_that_are_no_numbers_are_named():
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        masks.gmm_masks(torch.nn.Parameter(torch.full((4, 8), torch.nan)), 2)
+
+
 def test_attention_masks():
     torch.manual_seed(0)
     attention = masks.AttentionMasks(60, 3).double()

@@ -72,6 +72,28 @@ def test_three_levels_and_unknown_labels(fit, dataset):
             assert run.level_masks(three).shape == (3, 96, 16)
 
 
+def test_a_module_given_in_place_of_a_class_is_trained_by_one_run_alone(fit):
+    given = AttentionMasks(16, 2)
+    before = [p.clone() for p in given.parameters()]
+    mine = Method("mine", "mine", "ours", "a slip", masks=given)
+    first = fit(mine)
+    of_first = first.level_masks("train")
+    second = fit(mine, seed=1)
+    assert all(map(torch.equal, given.parameters(), before))
+    assert first.model.objective.masks is not second.model.objective.masks
+    assert torch.equal(first.level_masks("train"), of_first)
+    assert not torch.equal(second.level_masks("train"), of_first)
+
+
+@pytest.mark.parametrize("made", [lambda z: z.sum(), lambda z: z[0, 0, :3] * 1.0])
+def test_a_loss_that_gives_no_term_per_level_is_named(made, fit):
+    def loss(embeddings, labels, temperature, reduction):
+        return made(embeddings)
+
+    with pytest.raises(ValueError, match="must give a term per level, at most 2, not"):
+        fit(Method("odd", "odd", "ours", "a slip", loss))
+
+
 def test_unknown_methods_are_refused():
     with pytest.raises(ValueError, match="unknown method 'hmce': choose from cross_entropy"):
         methods.get("hmce")

@@ -252,6 +252,20 @@ def test_silhouette_equals_scikit_learn(noise):
     assert metrics.silhouette(z, torch.where(unknown, -1, y)) == pytest.approx(known, abs=1e-6)
 
 
+def test_silhouette_of_a_vector_of_zeros_equals_scikit_learn():
+    x, y = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.arange(6) // 2
+    x[0] = 0
+    theirs = silhouette_score(x.numpy(), y.numpy(), metric="cosine")
+    assert metrics.silhouette(x, y) == pytest.approx(theirs, abs=1e-6)
+
+
+def test_metrics_take_features_with_a_gradient():
+    x, y = torch.randn(12, 4, requires_grad=True), torch.arange(12) % 3
+    assert metrics.cluster_agreement(x, y) <= 1
+    weight, _ = metrics.fit_linear(x, y, 3)
+    assert not weight.requires_grad and x.grad is None
+
+
 def test_silhouette_of_one_class_is_an_error():
     with pytest.raises(ValueError, match="2 to 9 classes for 10 samples, not 1"):
         metrics.silhouette(torch.randn(10, 4), torch.zeros(10, dtype=torch.long))

@@ -20,7 +20,7 @@ def naive_rince(z, labels, t):
         for i in range(n):
             left = [a for a in range(n) if a not in used[i] and column[a] >= 0]
             positive = [a for a in left if column[a] == column[i]]
-            used[i] |= set(positive) | {a for a in range(n) if column[a] < 0}
+            used[i] |= set(positive)
             if positive:
                 near, all_ = (
                     sum(math.exp(z[i] @ z[a] / t_r) for a in part) for part in (positive, left)
@@ -152,6 +152,44 @@ def test_rince_of_one_level_is_supcon_with_the_sum_inside():
     assert module.rince_loss(z, labels, 0.2).item() == pytest.approx(
         losses.supcon_loss(z, labels[:, 0], 0.2).item()
     )
+
+
+def test_a_sample_unknown_at_the_finest_level_counts_at_the_others():
+    z, coarse = torch.randn(12, 6, dtype=torch.float64), torch.arange(12) % 3
+    labels = torch.stack([coarse, torch.full_like(coarse, -1)], 1)
+    terms = module.rince_loss(z, labels, 0.1, reduction="none")
+    assert terms[1] == 0
+    assert terms[0] == pytest.approx(float(module.rince_loss(z, coarse[:, None], 0.6)))
+
+
+@pytest.mark.parametrize("make", [module.CrossEntropyHeads, module.PerLevelHeads])
+@pytest.mark.parametrize("counts", [[3], [3, 6, 12]])
+def test_heads_of_other_levels_than_the_labels_are_named(make, counts, batch):
+    z, labels = batch
+    with pytest.raises(ValueError, match=f"{len(counts)}"):
+        make(6, counts).double()(z, labels)
+
+
+def test_classes_beyond_those_of_a_classifier_are_named_and_below_zero_is_unknown(batch):
+    z, labels = batch
+    heads = module.CrossEntropyHeads(6, [3, 6]).double()
+    with pytest.raises(ValueError, match="a label is beyond the 6 classes of its level"):
+        heads(z, labels + torch.tensor([0, 1]))
+    unknown = labels.clone()
+    unknown[:4] = -1
+    far = torch.where(unknown == -1, -100, unknown)
+    assert torch.equal(heads(z, far), heads(z, unknown))
+
+
+def test_heads_compute_the_loss_in_single_precision_under_autocast():
+    heads, z = module.PerLevelHeads(16, [3, 6]), torch.randn(24, 16)
+    labels = torch.stack([torch.arange(24) % 3, torch.arange(24) % 6], 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = [head(z).float() for head in heads.heads]
+        loss = heads(z, labels, 0.01)
+    assert loss.dtype == torch.float32
+    expected = sum(losses.supcon_loss(x, y, 0.01) for x, y in zip(made, labels.T))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_heads_are_supcon_on_each_head(peer_batch):

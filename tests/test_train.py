@@ -234,6 +234,20 @@ def test_optimisers_are_those_of_the_settings():
     assert sgd.defaults["lr"] == 0.2 and sgd.defaults["weight_decay"] == TINY.weight_decay
 
 
+@pytest.mark.parametrize("name, low", [("sgd", 0.9), ("adamw", 0.85)])
+def test_momentum_of_sgd_stays_and_that_of_adamw_follows_the_rate(name, low):
+    settings = dataclasses.replace(TINY, optimizer=name)
+    optimizer = train.make_optimizer([nn.Parameter(torch.zeros(2))], settings)
+    schedule, seen = train.make_schedule(optimizer, settings, 40), []
+    for _ in range(40):
+        group = optimizer.param_groups[0]
+        seen.append(group["momentum"] if name == "sgd" else group["betas"][0])
+        optimizer.step()
+        schedule.step()
+    assert min(seen) == pytest.approx(low) and max(seen) == pytest.approx(max(low, 0.9 if
+                                      name == "sgd" else 0.95), abs=1e-3)  # fmt: skip
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 11, 40])
 def test_schedules_of_few_steps_peak_once_and_end_low(steps):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(2))], 1.0)

@@ -14,7 +14,7 @@ RESERVED = {"", "all", "epoch", "seconds", "device", "loss"}  # words of histori
 PARTS = {"train", "test", "validation"}
 
 
-@dataclass
+@dataclass(eq=False)
 class HierarchicalDataset:
     """Images and their labels at each level, coarse to fine.
 

@@ -152,7 +152,7 @@ def load_dataset(name, settings="cpu", split="train"):
         raise ValueError(
             f"unknown data set {name!r} or split {split!r}: choose from {', '.join(DATASETS)} "
             f"(with {', '.join(VARIANTS)} behind it) and {', '.join(splits)}, or make a "
-            "HierarchicalDataset of your own images"
+            "HierarchicalDataset of your own images and give it in place of the name"
         )
     settings = preset(settings, kind_of(name))
     for suffix, variant in VARIANTS.items():

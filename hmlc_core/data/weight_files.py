@@ -18,8 +18,8 @@ def path_of(folder, dataset, method):
     return Path(folder) / f"{dataset}-{method}.safetensors"
 
 
-def write(path, run, accuracy, depends):
-    """Write the model of a run with its card, whole or not at all.
+def write(folder, run, accuracy, depends):
+    """Write the model of a run with its card, whole or not at all; returns the path.
 
     Args:
         accuracy: {level: number}.
@@ -36,8 +36,10 @@ def write(path, run, accuracy, depends):
         "history": run.history,
     }
     state = {key: value.contiguous().cpu() for key, value in run.model.state_dict().items()}
+    path = path_of(folder, run.dataset.name, run.method)
     with files.writing(path) as beside:  # save_file has errors and rights of its own
         beside.write_bytes(save(state, {"card": json.dumps(card)}))
+    return path
 
 
 def read_card(path):
