@@ -26,8 +26,8 @@ def gmm_masks(embeddings, levels, scope="sample", iterations=20):
         scope: "sample": one mixture per sample, over the D values of its embedding; "batch": one
             mixture over the D coordinates, each described by its mean, standard deviation and
             skewness over the batch; all samples share the masks.
-        iterations: EM steps, 1 or more. After 20 not all embeddings have converged: of Gaussian
-            noise, or what A-HMLC trained, a fifth of the coordinates would still change level.
+        iterations: EM steps, 1 or more. What G-HMLC trained has converged after 20; of Gaussian
+            noise a fifth of the coordinates would still change level (benchmarks/masks.py).
 
     Returns:
         0/1 masks [levels, B, D] of the embeddings' dtype, each coordinate in exactly one level.
