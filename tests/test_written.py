@@ -582,10 +582,13 @@ def test_turned_counts_what_a_temperature_does_to_verdicts():
     assert sentences.turned(numbers_of(one)) == ""
 
 
-def test_seeds_below_are_counted_pair_by_pair():
-    made = rows(MNIST, "g_hmlc", "subsidiary", "linear_accuracy", [0.9, 0.1, 0.46, 0.1])
-    made += rows(MNIST, "shared", "subsidiary", "linear_accuracy", [0.8, 0.9, 0.9])
-    assert sentences.seeds_below(numbers_of(made), "g_hmlc", "shared") == "two of three"
+def test_what_twice_the_epochs_reverse_is_counted():
+    made = at_budgets("split", {40: 0.9, 80: 0.9}) + at_budgets("a_hmlc", {40: 0.8, 80: 0.95})
+    made += at_budgets("g_hmlc", {40: 0.8, 80: 0.85}) + at_budgets("shared", {40: 0.9})
+    asked = numbers_of(made), "a_hmlc", "split"
+    assert sentences.reversed_by_doubling(*asked) == " (one reversed by twice the epochs)"
+    assert sentences.reversed_by_doubling(asked[0], "g_hmlc", "split") == ""
+    assert sentences.reversed_by_doubling(asked[0], "shared", "split") == ""
 
 
 def test_ends_are_the_runs_in_order():

@@ -376,11 +376,14 @@ def first_run(numbers, method):
     return f"{name(method)}'s run {word} the {SMALL} level ({results.percent(accuracy)} %)"
 
 
-def seeds_below(numbers, a, b):
-    """In how many seeds a run of one method has learned less of the small digit than the other's:
-    "five of five"."""
-    change = claims.pairs(numbers, a, b, MNIST, SMALL)
-    return f"{count(int((change < 0).sum()))} of {count(len(change))}"
+def reversed_by_doubling(numbers, a, b):
+    """How many verdicts on hierarchical MNIST twice the epochs reverse: a clause; "" if none."""
+    budgets = ("", plan.TAGS["epochs"](2 * plan.usual_settings(numbers.profile).epochs))
+    turned_ones = 0
+    for level in numbers.levels(MNIST):
+        found = [claims.paired(numbers, a + tag, b + tag, MNIST, level) for tag in budgets]
+        turned_ones += {results.direction(*pair) for pair in found} == {"above", "below"}
+    return f" ({count(turned_ones)} reversed by twice the epochs)" if turned_ones else ""
 
 
 def ends(numbers, method, dataset=MNIST, level=SMALL):
