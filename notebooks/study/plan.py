@@ -28,7 +28,7 @@ TEMPERATURES = {
         MNIST: {"hmce_paper": 0.2, "hmce_released": 0.2, "shared": 0.2}
         | {"supcon": 0.4, "rince": 0.05, "bhcl": 0.2},
         "cifar100": {"level_restricted": 0.1},
-        "modelnet10": {"hmce_released": 0.4},
+        "modelnet10": {"hmce_released": 0.4, "level_restricted": 0.1},
         "grocery": {"supcon": 0.2, "hmce_paper": 0.4, "hmce_released": 0.2, "split": 0.2}
         | {"a_hmlc": 0.2, "heads": 0.05, "level_restricted": 0.2, "prototype_heads": 0.4},
     }
