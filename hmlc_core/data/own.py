@@ -52,8 +52,8 @@ def read(path, size=64, ignore=(), ends="own", tree=True, levels=None, names=Non
         share a number), broken {file: why it is left out}.
 
     Raises:
-        ValueError: nothing to read, pictures beside folders of pictures, a table without levels, or
-            too many pictures for this size.
+        ValueError: nothing to read, pictures beside folders of pictures or beside meshes, a table
+            without levels, too many pictures for this size, or no whole number for it.
     """
     if ends not in ("own", "unknown"):
         raise ValueError(f"ends must be 'own' or 'unknown', not {ends!r}")
