@@ -136,7 +136,7 @@ def test_notebook_03_shows_the_step_in_six_lines():
     (loop,) = [source for source in sources if "backward" in source]
     body = next(node for node in ast.parse(loop).body if isinstance(node, ast.For)).body
     assert len(body) == 8  # zero_grad, the six, print
-    order = ["two_views", "net(", "gmm_masks", "masked_hierarchical_loss", "backward", "step()"]
+    order = ["source.views(", "net(", "gmm_masks", "masked_hierarchical_loss", "backward", "step()"]
     places = [loop.index(word) for word in order]
     assert places == sorted(places)
 
