@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hmlc_core import METHODS, Settings, files, pretrain
-from study import claims, figures, plan, results, tables
+from study import claims, figures, plan, results, sentences, tables
 from study.plan import MNIST
 
 SEEDS = range(3)
@@ -620,3 +620,9 @@ def test_a_fuller_reference_stands_for_a_whole_data_set_so_that_pairs_hold():
     theirs = values(pd.DataFrame(reference), "cifar100", "hmce_released", "class")
     assert value == pytest.approx(0.1 - theirs[0])
     assert not numbers.rows[numbers.rows.dataset == MNIST].recorded.any()  # equally many: our own
+
+
+@pytest.mark.parametrize("numbers, text", [([5, 5], "5"), ([8, 3, 10], "3 to 10"), ([], "0")])
+def test_a_span_is_of_the_least_and_the_most(numbers, text):
+    assert tables.span(numbers) == tables.span(pd.Series(numbers, dtype=int)) == text
+    assert tables.span([3, 10], sentences.count) == "three to ten"

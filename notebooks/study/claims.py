@@ -194,7 +194,7 @@ def by_budget(numbers):
             tag = "" if epochs == usual else plan.TAGS["epochs"](epochs)
             found = _pairs_at(numbers, MNIST, level, tag)
             if any(map(len, found)):
-                name = f"{epochs} ({_span(found)})"
+                name = f"{epochs} ({_seeds_of(found)})"
                 columns[f"{level}, epochs (seeds)", name] = _differences(name, found)
     return columns
 
@@ -206,8 +206,9 @@ def claims_at(numbers, places):
     for dataset, level, behind, more in places:
         found = _pairs_at(numbers, dataset, level, behind)
         if any(map(len, found)):
-            seeds = "one seed" if _span(found) == "1" else f"{_span(found)} seeds"
-            name = f"{figures.dataset_name(dataset)}{more}, {seeds}"
+            seeds = _seeds_of(found)
+            said = "one seed" if seeds == "1" else f"{seeds} seeds"
+            name = f"{figures.dataset_name(dataset)}{more}, {said}"
             columns[name, level] = _differences(f"{name}, {level}", found)
     return columns
 
@@ -217,11 +218,9 @@ def _pairs_at(numbers, dataset, level, behind):
     return [pairs(numbers, a + behind, b + behind, dataset, level) for _, a, b in OVERVIEW]
 
 
-def _span(found):
+def _seeds_of(found):
     """How many seeds differences are of, where there are any: "5", "5 to 8"."""
-    numbers = [len(one) for one in found if len(one)]
-    first, last = min(numbers), max(numbers)
-    return f"{first}" if first == last else f"{first} to {last}"
+    return tables.span([len(one) for one in found if len(one)])
 
 
 def _differences(name, found):

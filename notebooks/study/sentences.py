@@ -80,12 +80,7 @@ def seeds(numbers, dataset, *methods):
     rows = numbers.plain[numbers.plain.dataset == dataset]
     rows = rows[rows.method.isin(methods or METHODS)]
     each = rows.groupby("method").seed.nunique()
-    return f"{span(each)} seed{'s' if each.max() > 1 else ''}"
-
-
-def span(numbers):
-    """The least and the most of some numbers: "three to ten"; "five" where they are the same."""
-    return " to ".join(dict.fromkeys(count(number) for number in (min(numbers), max(numbers))))
+    return f"{tables.span(each, count)} seed{'s' if each.max() > 1 else ''}"
 
 
 def amount(value, scale=100, digits=1):
@@ -317,7 +312,7 @@ def settled(numbers):
         texts.append(f"{name(method)} {listed(means)}")
     if not texts:
         return ""
-    about = f"{span([table.shape[1] for table in followed.values()])} seeds"
+    about = f"{tables.span([table.shape[1] for table in followed.values()], count)} seeds"
     when = f"after {listed(map(str, quarters))} of the {len(table)} epochs"
     return f"{when} (kappa, {about}): {'; '.join(texts)}"
 
@@ -379,11 +374,12 @@ def first_run(numbers, method):
 def reversed_by_doubling(numbers, a, b):
     """How many verdicts on hierarchical MNIST twice the epochs reverse: a clause; "" if none."""
     budgets = ("", plan.TAGS["epochs"](2 * plan.usual_settings(numbers.profile).epochs))
-    turned_ones = 0
+    reversed_ones = []
     for level in numbers.levels(MNIST):
         found = [claims.paired(numbers, a + tag, b + tag, MNIST, level) for tag in budgets]
-        turned_ones += {results.direction(*pair) for pair in found} == {"above", "below"}
-    return f" ({count(turned_ones)} reversed by twice the epochs)" if turned_ones else ""
+        if {results.direction(*pair) for pair in found} == {"above", "below"}:
+            reversed_ones.append(level)
+    return f" ({count(len(reversed_ones))} reversed by twice the epochs)" * bool(reversed_ones)
 
 
 def ends(numbers, method, dataset=MNIST, level=SMALL):
@@ -457,7 +453,7 @@ def doubled(numbers, dataset=MNIST, share=1):
     parts += [f"by more than two points, but undecided: {listed(moved)}"] if moved else []
     parts = parts or ["nothing by more than two points"]
     seeds_of = [len(change) for change in changes.values()]
-    return f"{'; '.join(parts)} (seeds: {span(seeds_of)})" if changes else ""
+    return f"{'; '.join(parts)} (seeds: {tables.span(seeds_of, count)})" if changes else ""
 
 
 def _doublings(numbers, dataset, share):

@@ -622,6 +622,16 @@ GLANCE = ("cross_entropy", "hmce_released", "shared", "split", "level_restricted
 GLANCE += ("g_hmlc", "a_hmlc")
 
 
+def span(numbers, said=str):
+    """The least and the most of some numbers: "3 to 10"; "5" where they are the same.
+
+    Args:
+        said: function of a number -> its text.
+    """
+    ends = min(numbers, default=0), max(numbers, default=0)
+    return " to ".join(dict.fromkeys(map(said, ends)))
+
+
 def at_a_glance(numbers):
     """Mean linear accuracy at the two finest levels, "coarse / fine", of the methods that README
     shows on each data set."""
@@ -633,7 +643,7 @@ def at_a_glance(numbers):
         levels = numbers.levels(dataset)[-2:]
         rows = numbers.plain[(numbers.plain.dataset == dataset) & numbers.plain.method.isin(GLANCE)]
         each = rows.groupby("method").seed.nunique()
-        seeds = str(each.max()) if each.nunique() < 2 else f"{each.min()} to {each.max()}"
+        seeds = span(each)
         heading = f"{figures.dataset_name(dataset)}: {', '.join(levels)} ({seeds} seeds)"
         pairs = [[means.get((dataset, key, level), np.nan) for level in levels] for key in GLANCE]
         table[heading] = [" / ".join(map(results.percent, pair)) for pair in pairs]

@@ -50,7 +50,7 @@ def accuracies(numbers, dataset):
     table = tables.cells(numbers, dataset, columns)
     scratch = tables.cells(numbers.tagged(plan.FROM_SCRATCH), dataset, columns)
     scratch["method"] = [f"{method}, from scratch" for method in scratch.method]
-    return folded(title, pd.concat([table, scratch]).convert_dtypes().astype(object).fillna("–"))
+    return folded(title, pd.concat([table.astype(object), scratch]).fillna("–"))
 
 
 def on_the_tree(numbers, dataset):
