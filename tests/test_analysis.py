@@ -231,6 +231,13 @@ def test_settling_is_of_a_run_at_the_usual_settings_with_snapshots(monkeypatch):
     assert analysis.settling("a_hmlc", 1, "smoke") == rows  # kept
 
 
+def test_masks_of_five_seeds_are_followed_where_seeds_are_asked_for(monkeypatch):
+    monkeypatch.setattr(analysis, "settling", lambda *asked: [asked])
+    three = [(method, seed, "cpu") for method in ("g_hmlc", "a_hmlc") for seed in range(3)]
+    assert analysis.all_settling("cpu", ["claims"]) == three
+    assert len(analysis.all_settling("cpu", ["claims", "seeds"])) == 10
+
+
 def test_pull_of_samples():
     z = torch.arange(12.0).view(4, 3).requires_grad_()
     norm, share = analysis.pull_of_samples((z[1] * 3).sum() + (z[3] * 4).sum(), z)

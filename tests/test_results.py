@@ -162,5 +162,5 @@ def test_provenance_names_versions_commit_and_device(capsys):
 def test_texts():
     assert results.percent(0.8123, 0.0134) == "81.2 ± 1.3"
     assert results.percent(0.04, np.nan, True) == "+4.0"
-    assert results.percent(-0.0004, signed=True) == "+0.0" and results.percent(-0.0004) == "0.0"
+    assert results.percent(-0.0004, signed=True) == "0.0" and results.percent(-0.0004) == "0.0"
     assert results.percent(np.nan) == "–"

@@ -123,28 +123,64 @@ def test_what_was_not_run_here_is_recorded_and_never_paired_across():
     assert table.loc["G-HMLC", "linear, class"].startswith("55.0")
     assert table.loc["G-HMLC", "− shared, class"] == "–"
     assert np.isnan(claims.paired(numbers, "g_hmlc", "shared", "cifar100", "class")[0])
-    assert "Recorded: commit abc" in tables.about(numbers, "cifar100")
+    assert "Recorded: commit abc" in tables.about("cpu", tables.rows_of(numbers, ["cifar100"]))
 
 
 def test_about_says_data_seeds_and_hardware(numbers):
-    text = tables.about(numbers, "cifar100")
+    text = tables.about("cpu", tables.rows_of(numbers, ["cifar100"]))
     assert text == ("CIFAR-100, profile cpu, seeds 0, 1, 2, cpu (1 threads); data: somewhere.")
 
 
-def test_about_is_of_the_rows_in_the_table():
-    made = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5])
-    made += rows("cifar100", "g_hmlc@6", "class", "linear_accuracy", [0.5, 0.6])
-    made += rows("cifar100", "g_hmlc@6@t0.1", "class", "linear_accuracy", [0.5, 0.6, 0.7])
-    numbers = numbers_of(made)
-    said = {tag: tables.about(numbers, "cifar100", tag) for tag in (None, "@6")}
-    assert "seeds 0, cpu" in said[None] and "seeds 0, 1, 2, cpu" in said["@6"]
+def labelled(frame):
+    """(data set, method, seed) of rows."""
+    return set(zip(frame.dataset, frame.method, frame.seed))
+
+
+def test_rows_of_a_table_are_those_that_it_shows_and_no_others():
+    made = accuracies("cifar100", ["g_hmlc", "shared"], ["class"], seeds=[0])
+    made += rows("cifar100", "g_hmlc", "all", "masks_of_epoch_1", [0.5, 0.6])
+    for label in ("g_hmlc@6", "g_hmlc@6@t0.1", "split@6", "g_hmlc@15"):
+        made += rows("cifar100", label, "class", "linear_accuracy", [0.5, 0.6])
+    for label in ("split", "split@lr0.1", "split@t0.2", "shared", "shared@t0.2", "a_hmlc_wide"):
+        made += rows("cifar100_tuning", label, "class", "linear_accuracy", [0.5, 0.6])
+    made += rows("cifar100_tuning", "separability", "class", "linear_accuracy", [0.5])
+    made += rows("cifar100_tuning", "sign", "class", "linear_accuracy", [0.5])
+    numbers, tuning = numbers_of(made), "cifar100_tuning"
+    assert labelled(tables.rows_of(numbers, ["cifar100"])) == {
+        ("cifar100", "g_hmlc", 0), ("cifar100", "shared", 0)
+    }  # fmt: skip
+    cool = {("cifar100", label, seed) for label in ("g_hmlc", "g_hmlc@t0.1") for seed in (0, 1)}
+    assert labelled(tables.rows_of_temperatures(numbers, "cifar100")) == cool
+    tried = tables.tried_values(numbers, tuning, "learning rate")
+    assert labelled(tried) == {(tuning, "split", 0), (tuning, "split@lr0.1", 0)}
+    gates = {(tuning, "shared", 0), (tuning, "a_hmlc_wide", 0)}
+    assert labelled(tables.rows_of_variants(numbers)) == gates
+    ours = {(tuning, "separability", 0), (tuning, "sign", 0)}
+    assert labelled(tables.rows_of_ours(numbers, tuning)) == ours
+
+
+def test_rows_of_the_order_are_of_seeds_with_both_orders():
+    made = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.5, 0.6, 0.7])
+    made += rows(MNIST, "shared", "central", "linear_accuracy", [0.5])
+    made += rows(plan.SWAPPED, "g_hmlc", "central", "linear_accuracy", [0.4, 0.5])
+    found = labelled(tables.rows_of_order(numbers_of(made)))
+    assert found == {(name, "g_hmlc", seed) for name in (MNIST, plan.SWAPPED) for seed in (0, 1)}
+
+
+def test_about_names_the_commits_and_devices_of_its_rows_alone():
+    recorded = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.6])
+    recorded += [row | {"commit": "fff", "device": "other", "metric": "masks_of_epoch_1"}
+                 for row in rows("cifar100", "g_hmlc", "class", "", [1.0])]  # fmt: skip
+    text = tables.about("cpu", tables.rows_of(numbers_of([], recorded), ["cifar100"]))
+    assert "commit abc" in text and "fff" not in text and "other" not in text
 
 
 def test_published_tables_are_written_with_their_caption(numbers):
     from hmlc_core import files
 
     table = tables.linear(numbers, "cifar100")
-    shown = tables.publish(numbers, table, "t", "Accuracy.", "cifar100")
+    used = tables.rows_of(numbers, ["cifar100"])
+    shown = tables.publish(numbers, table, "t", "Accuracy.", used)
     text = (files.FIGURES / "cpu" / "t.md").read_text()
     assert shown.data == text and text.strip().endswith("data: somewhere.")
     assert "Accuracy. CIFAR-100, profile cpu" in text and "G-HMLC" in text
@@ -407,11 +443,13 @@ def test_verdicts_are_of_the_differences_shown(numbers):
     assert table.loc[("CIFAR-100", "class", "control: split"), "against control: split"] == "–"
 
 
-def test_times_are_medians_with_their_device():
-    made = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.1, 0.2, 0.3])
-    made = [row | {"seconds": seconds} for row, seconds in zip(made, (10.0, 20.0, 90.0))]
-    (row,) = tables.times(numbers_of(made)).to_dict("records")
-    assert row["median training time, s"] == "20" and row["device"] == "cpu (1 threads)"
+def test_times_are_medians_on_each_device():
+    made = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.1, 0.2, 0.3, 0.4])
+    made = [row | {"seconds": seconds} for row, seconds in zip(made, (10.0, 20.0, 90.0, 500.0))]
+    made[3] |= {"device": "slow"}
+    table = tables.times(numbers_of(made)).set_index("device")
+    times = table["median training time, s"].to_dict()
+    assert times == {"cpu (1 threads)": "20", "slow": "500"} and table.runs.tolist() == [3, 1]
 
 
 def test_bits_are_means_by_part_and_labels():
@@ -505,7 +543,6 @@ def test_recorded_places_have_a_star():
     numbers = numbers_of([], reference)
     (difference,) = claims.compare(numbers, "g_hmlc", "split", claims.tested(numbers)).differences
     assert difference.where == "CIFAR-100, class *"
-    assert "Recorded, in part or wholly: CIFAR-100." in claims.caption(numbers)
 
 
 def test_variance_claims_by_both_readings(numbers):

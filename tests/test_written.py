@@ -243,7 +243,7 @@ def test_a_sentence_is_chosen_by_the_intervals():
     text = "**a is above b** at central level (+3.0 ± 1.0), below at subsidiary level (-20.0 ± 5.0)"
     assert sentences.told("a", "b", pairs) == text
     pairs = {"central": (-0.0001, 0.01), "subsidiary": (0.02, 0.05)}
-    text = "**a against b: undecided** at both levels (+0.0 and +2.0; 1.0 and 5.0 would have been"
+    text = "**a against b: undecided** at both levels (0.0 and +2.0; 1.0 and 5.0 would have been"
     assert sentences.told("a", "b", pairs) == f"{text} seen)"
     assert (
         sentences.told("a", "b", {"all": (-0.5, 0.1)}, scale=1) == "**a is below b** (-0.5 ± 0.1)"
@@ -589,6 +589,26 @@ def test_what_twice_the_epochs_reverse_is_counted():
     assert sentences.reversed_by_doubling(*asked) == " (one reversed by twice the epochs)"
     assert sentences.reversed_by_doubling(asked[0], "g_hmlc", "split") == ""
     assert sentences.reversed_by_doubling(asked[0], "shared", "split") == ""
+
+
+def test_verdicts_around_a_doubling_are_over_the_seeds_that_both_budgets_have():
+    made = at_budgets("split", {20: 0.9, 40: 0.9, 80: 0.9})
+    made += at_budgets("a_hmlc", {20: 0.8, 40: 0.95, 80: 0.95})
+    made += at_budgets("g_hmlc", {20: 0.8, 40: 0.85, 80: 0.85})
+    numbers = numbers_of(made)
+    said = sentences.turned_by_doubling(numbers, MNIST, 0.5)
+    assert said == "of three verdicts, one reversed, one changed to or from undecided"
+    said = sentences.turned_by_doubling(numbers, MNIST)
+    assert said == "of three verdicts, none reversed, none changed to or from undecided"
+    single = [row for row in made if row["method"] != "a_hmlc@20" or row["seed"] == 0]
+    said = sentences.turned_by_doubling(numbers_of(single), MNIST, 0.5)
+    assert said == "of three verdicts, none reversed, none changed to or from undecided"
+    apart = [row for row in made if row["method"] != "g_hmlc@20"] + [
+        row | {"seed": row["seed"] + 5} for row in at_budgets("g_hmlc", {20: 0.8})
+    ]
+    pairs = claims.around_doubling(numbers_of(apart), MNIST, 0.5)
+    assert [round(end.value, 3) for pair in pairs for end in pair] == [-0.1, 0.05]
+    assert sentences.turned_by_doubling(numbers_of(at_budgets("split", {40: 0.9})), MNIST) == ""
 
 
 def test_ends_are_the_runs_in_order():

@@ -216,6 +216,12 @@ def agreement_with_last(run, split="test"):
 SETTLING = ("g_hmlc", "a_hmlc")  # methods whose masks are followed through training
 
 
+def all_settling(profile, extras):
+    """Rows of settling, of each of SETTLING with each seed: five of them with "seeds"."""
+    seeds = range(5 if "seeds" in extras else plan.SEEDS[profile])
+    return sum((settling(method, seed, profile) for method in SETTLING for seed in seeds), [])
+
+
 def settling(method, seed, profile):
     """Rows "masks_of_epoch_<k>", see agreement_with_last, of a method on hierarchical MNIST. It is
     trained apart, because other runs keep no snapshots."""

@@ -185,18 +185,40 @@ def by_temperature(numbers):
     return claims_at(numbers, places)
 
 
-def by_budget(numbers):
-    """The same on hierarchical MNIST, level by level, after each number of epochs."""
-    usual, columns = plan.usual_settings(numbers.profile).epochs, {}
-    budgets = sorted(set(tables.budget_points(numbers, MNIST).epochs))
-    for level in numbers.levels(MNIST):
+def by_budget(numbers, dataset=MNIST):
+    """The same on one data set, level by level, after each number of epochs."""
+    columns = {}
+    budgets = sorted(set(tables.budget_points(numbers, dataset).epochs))
+    for level in numbers.levels(dataset):
         for epochs in budgets:
-            tag = "" if epochs == usual else plan.TAGS["epochs"](epochs)
-            found = _pairs_at(numbers, MNIST, level, tag)
+            found = _pairs_at(numbers, dataset, level, tag_of(numbers, dataset, epochs))
             if any(map(len, found)):
                 name = f"{epochs} ({_seeds_of(found)})"
                 columns[f"{level}, epochs (seeds)", name] = _differences(name, found)
     return columns
+
+
+def tag_of(numbers, dataset, epochs):
+    """What stands behind a method's key where it was trained for so many epochs."""
+    usual = plan.usual_settings(numbers.profile, dataset).epochs
+    return "" if epochs == usual else plan.TAGS["epochs"](epochs)
+
+
+def around_doubling(numbers, dataset, share=1):
+    """The differences of OVERVIEW, level by level, after a share of the usual number of epochs and
+    after twice that, over the seeds that have both.
+
+    Returns:
+        list of (Difference, Difference); empty where not both were run.
+    """
+    few = round(share * plan.usual_settings(numbers.profile, dataset).epochs)
+    tags, found = [tag_of(numbers, dataset, n) for n in (few, 2 * few)], []
+    for level in numbers.levels(dataset):
+        for fewer, more in zip(*(_pairs_at(numbers, dataset, level, tag) for tag in tags)):
+            seeds = fewer.index.intersection(more.index)
+            if len(seeds):
+                found.append(tuple(_differences(level, [fewer[seeds], more[seeds]])))
+    return found
 
 
 def claims_at(numbers, places):
@@ -261,10 +283,6 @@ def table(claims):
 def caption(numbers):
     """What stands under the table of claims."""
     rows = numbers.plain
-    recorded = sorted({figures.dataset_name(name) for name in rows[rows.recorded].dataset})
-    text = (
-        "In points, but for silhouette and effective rank, where the claim says what; * recorded. "
-    )
-    text += f"Profile {numbers.profile}, seeds {tables.listed(rows.seed)}; "
-    text += f"{tables.listed(rows.device)}."
-    return text + (f" Recorded, in part or wholly: {', '.join(recorded)}." if recorded else "")
+    text = "In points, but for silhouette and effective rank, where the claim says what; * recorded."
+    text += f" Profile {numbers.profile}, seeds {tables.listed(rows.seed)}; "
+    return f"{text}{tables.listed(rows.device)}."

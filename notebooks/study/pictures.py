@@ -37,8 +37,8 @@ def temperature_turns(numbers):
     return figures.claims_map(columns, claims.headed()) if len(columns) == 4 else None
 
 
-def budget_turns(numbers):
-    columns = claims.by_budget(numbers)
+def budget_turns(dataset, numbers):
+    columns = claims.by_budget(numbers, dataset)
     several = len({name for _, name in columns}) > 1
     return figures.claims_map(columns, claims.headed()) if several else None
 
@@ -59,14 +59,15 @@ DRAWN = {
     "finding": partial(finding, plan.TABLE1),
     "finding_grocery": partial(finding, ["grocery"]),
     "finding_mnist": partial(finding, [MNIST]),
-    "accuracy_against_epochs": partial(against_epochs, "cifar100"),
-    f"accuracy_against_epochs_{MNIST}": partial(against_epochs, MNIST),
     "every_run_mnist": every_run,
-    "budget_turns": budget_turns,
     "mask_stability": mask_stability,
     "what_came_out": what_came_out,
     "temperature_turns": temperature_turns,
 }
+BUDGETS = (MNIST, "cifar100", "modelnet10")  # trained for several numbers of epochs
+for _name in BUDGETS:
+    DRAWN[f"accuracy_against_epochs_{_name}"] = partial(against_epochs, _name)
+    DRAWN[f"budget_turns_{_name}"] = partial(budget_turns, _name)
 DRAWN |= {
     f"information_of_parts_{name}": partial(information_of_parts, name) for name in figures.DATASETS
 }

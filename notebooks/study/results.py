@@ -169,13 +169,19 @@ def summary(frame, baseline="hmce_paper"):
     return pd.DataFrame(rows, columns=[*columns, "difference_half_width", "seeds"])
 
 
+def with_sign(value, digits=1):
+    """ "+1.7", "-0.3"; what rounds to zero has no sign."""
+    text = f"{value:+.{digits}f}"
+    return text if float(text) else text[1:]
+
+
 def percent(value, half_width=np.nan, signed=False):
     """A share as text in %: "81.2 ± 1.3", "+4.0 ± 0.8"; without the interval where there is none;
     "–" where no value."""
     if np.isnan(value):
         return "–"
-    rounded = float(f"{100 * value:.1f}") + 0.0  # never "-0.0"
-    text = f"{rounded:+.1f}" if signed else f"{rounded:.1f}"
+    text = with_sign(100 * value)
+    text = text if signed else text.removeprefix("+")
     return text if np.isnan(half_width) else f"{text} ± {100 * half_width:.1f}"
 
 

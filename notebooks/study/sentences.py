@@ -84,8 +84,9 @@ def seeds(numbers, dataset, *methods):
 
 
 def amount(value, scale=100, digits=1):
-    """A signed number, in points unless scaled otherwise: "+1.7"; never "-0.0"."""
-    return f"{round(scale * value, digits) + 0.0:+.{digits}f}"
+    """A signed number, in points unless scaled otherwise: "+1.7"; what rounds to zero has no
+    sign."""
+    return results.with_sign(scale * value, digits)
 
 
 def evidence(pairs, scale=100, digits=1):
@@ -372,14 +373,20 @@ def first_run(numbers, method):
 
 
 def reversed_by_doubling(numbers, a, b):
-    """How many verdicts on hierarchical MNIST twice the epochs reverse: a clause; "" if none."""
-    budgets = ("", plan.TAGS["epochs"](2 * plan.usual_settings(numbers.profile).epochs))
+    """How many verdicts of Table 1 and hierarchical MNIST twice the epochs reverse: a clause; "" if
+    none."""
     reversed_ones = []
-    for level in numbers.levels(MNIST):
-        found = [claims.paired(numbers, a + tag, b + tag, MNIST, level) for tag in budgets]
+    for dataset, level in claims.tested(numbers, tables.MAIN):
+        twice = claims.tag_of(numbers, dataset, 2 * epochs_of(numbers, dataset))
+        found = [claims.paired(numbers, a + tag, b + tag, dataset, level) for tag in ("", twice)]
         if {results.direction(*pair) for pair in found} == {"above", "below"}:
-            reversed_ones.append(level)
+            reversed_ones.append((dataset, level))
     return f" ({count(len(reversed_ones))} reversed by twice the epochs)" * bool(reversed_ones)
+
+
+def epochs_of(numbers, dataset):
+    """For how many epochs a data set's methods are trained."""
+    return plan.usual_settings(numbers.profile, dataset).epochs
 
 
 def ends(numbers, method, dataset=MNIST, level=SMALL):
@@ -406,7 +413,18 @@ def turned(numbers):
     if len(columns) != 2 * half:
         return ""
     pairs = [pair for a, b in zip(columns[:half], columns[half:]) for pair in zip(a, b)]
-    known = [(x.direction, y.direction) for x, y in pairs if not np.isnan(x.value + y.value)]
+    return _turns(pair for pair in pairs if not np.isnan(sum(end.value for end in pair)))
+
+
+def turned_by_doubling(numbers, dataset, share=1):
+    """How many verdicts twice the usual number of epochs, or a share of it, reverses or makes
+    undecided or decided: a clause; "" where it was not run."""
+    pairs = claims.around_doubling(numbers, dataset, share)
+    return _turns(pairs) if pairs else ""
+
+
+def _turns(pairs):
+    known = [(one.direction, other.direction) for one, other in pairs]
     reversed_ones = sum(set(pair) == {"above", "below"} for pair in known)
     other = sum(a != b for a, b in known) - reversed_ones
     of = f"of {count(len(known))} verdicts, {count(reversed_ones)}"
@@ -557,8 +575,8 @@ def provenance(numbers):
     """Where the rows come from, counted: a data frame of texts, a row for each data set."""
     table = []
     for dataset, rows in numbers.rows.groupby(numbers.rows.dataset.map(family)):
-        runs = rows[["dataset", "method", "seed"]].drop_duplicates()
-        row = {"data set": figures.dataset_name(dataset), "runs": f"{len(runs):,}"}
+        runs = rows.config_hash.nunique()
+        row = {"data set": figures.dataset_name(dataset), "runs": f"{runs:,}"}
         row |= {"numbers": f"{len(rows):,}", "device": tables.listed(rows.device)}
         row["commits"] = "<br>".join(rows.commit.value_counts().index)  # most numbers first
         table.append(row)

@@ -94,37 +94,37 @@ def read(profile):
 MOST_ROWS = 40  # of a table that is shown unfolded
 
 
-def publish(numbers, table, name, caption, dataset=None, tag=None):
-    """Write a table to figures/<profile>/, with what `about` says of the data set under it.
-
-    Args:
-        tag: that the table's methods have, see without_tag; None: they have none.
+def publish(numbers, table, name, caption, rows=None):
+    """Write a table to figures/<profile>/, with what `about` says of the rows that it is of.
 
     Returns:
         IPython.display.Markdown, to show it.
     """
     from IPython.display import Markdown
 
-    text = f"{caption} {about(numbers, dataset, tag)}" if dataset else caption
+    text = caption if rows is None else f"{caption} {about(numbers.profile, rows)}"
     written = results.publish(table, name, text, numbers.profile)
     if len(table) > MOST_ROWS:
         written = f"<details><summary>{len(table)} rows</summary>\n\n{written}\n</details>"
     return Markdown(written)
 
 
-def about(numbers, dataset, tag=None):
-    """Data, seeds and hardware of a data set's rows, see publish; of recorded rows also commits and
-    dates."""
-    rows = numbers.plain if tag is None else without_tag(numbers.rows, tag)
-    rows = rows[rows.dataset == dataset]
+def about(profile, rows):
+    """Data, seeds and hardware of rows of results; of recorded ones also commits and dates."""
     seeds, devices, sources = (listed(rows[column]) for column in ("seed", "device", "data_source"))
-    text = f"{figures.dataset_name(dataset)}, profile {numbers.profile}, seeds {seeds}, {devices}; "
-    text += f"data: {sources}."
+    names = listed(rows.dataset.map(figures.dataset_name))
+    text = f"{names}, profile {profile}, seeds {seeds}, {devices}; data: {sources}."
     commits = sorted(set(rows[rows.recorded].commit))
     if not commits:
         return text
     dated = ", ".join(f"{commit} ({results.commit_date(commit)})" for commit in commits)
     return f"{text} Recorded: commit {dated}; differences of those are to the recorded baseline."
+
+
+def rows_of(numbers, datasets, metric="linear_accuracy", methods=None):
+    """The rows of one metric of data sets, of methods at the usual settings: of all or of these."""
+    rows = numbers.plain[numbers.plain.dataset.isin(datasets) & (numbers.plain.metric == metric)]
+    return rows if methods is None else rows[rows.method.isin(methods)]
 
 
 def listed(column):
@@ -259,9 +259,16 @@ def with_ours(numbers):
 def ours(numbers, dataset):
     """Linear accuracy on a validation split, and its difference to our own masks."""
     headings = [("{}", "linear_accuracy", None), ("{} − ours", "linear_accuracy", "separability")]
-    seeds = numbers.plain[numbers.plain.dataset == dataset].groupby("method").seed.nunique()
-    among = set(seeds[seeds == seeds.get("separability")].index)  # not single trials
+    among = set(rows_of_ours(numbers, dataset).method)
     return cells(numbers, dataset, _columns(numbers.levels(dataset), headings), among)
+
+
+def rows_of_ours(numbers, dataset):
+    """The rows of linear accuracy of `ours`: of methods with as many seeds as our own masks have,
+    so without single trials."""
+    rows = rows_of(numbers, [dataset])
+    seeds = rows.groupby("method").seed.nunique()
+    return rows[rows.method.isin(seeds[seeds == seeds.get("separability")].index)]
 
 
 def variance(numbers):
@@ -321,6 +328,13 @@ def order(numbers):
             row |= {f"{level}, {title}": mean_text(both, title) for title in both}
         table.append(row)
     return pd.DataFrame(table)
+
+
+def rows_of_order(numbers):
+    """The rows of linear accuracy of `order`."""
+    rows = rows_of(numbers, [MNIST, plan.SWAPPED], methods=order_methods(numbers))
+    both = rows.groupby(["method", "seed", "recorded"]).dataset.transform("nunique")
+    return rows[both == 2]
 
 
 def given_and_swapped(numbers, method, level):
@@ -461,10 +475,7 @@ def runs(numbers, dataset):
 def temperatures(numbers, dataset):
     """Linear accuracy at the temperature trials start from and at another that all methods had,
     and differences within each; empty if only one was run."""
-    mark = f"@t{plan.START_TEMPERATURE:g}"
-    rows = numbers.rows[(numbers.rows.dataset == dataset)]
-    rows = rows[rows.metric == "linear_accuracy"]
-    rows = without_tag(rows, tag_of_short(numbers.profile, dataset))
+    mark, rows = f"@t{plan.START_TEMPERATURE:g}", rows_of_temperatures(numbers, dataset)
     keys = figures.ordered(m.removesuffix(mark) for m in set(rows.method) if m.endswith(mark))
     other, table = common_temperature(numbers.profile, dataset), []
     for behind in (mark, ""):
@@ -476,6 +487,15 @@ def temperatures(numbers, dataset):
                 row["method"] = figures.method_name(key)
                 table.append(row | _against(here, key, behind, numbers.levels(dataset)))
     return pd.DataFrame(table)
+
+
+def rows_of_temperatures(numbers, dataset):
+    """The rows of linear accuracy of `temperatures`: of methods that were trained at both."""
+    rows = numbers.rows[numbers.rows.dataset == dataset]
+    rows = rows[rows.metric == "linear_accuracy"]
+    rows = without_tag(rows, tag_of_short(numbers.profile, dataset))
+    keys = rows.method.str.removesuffix(f"@t{plan.START_TEMPERATURE:g}")
+    return rows[keys.isin(keys[keys != rows.method])]
 
 
 def common_temperature(profile, dataset):
@@ -578,18 +598,24 @@ def _by_value(rows):
 
 def variants(numbers):
     """Linear accuracy of other gates of A-HMLC's attention; empty if they were not run."""
-    rows, dataset = trials(numbers), "cifar100_tuning"
-    rows = rows[rows.dataset == dataset]
-    gates = rows.method.str.fullmatch("a_hmlc_[a-z]+")
-    if not gates.any():
+    rows = rows_of_variants(numbers)
+    if rows.empty:
         return pd.DataFrame()
-    rows = rows[gates | rows.method.isin(["shared", "g_hmlc", "a_hmlc"])]
     values = rows.pivot_table(index="method", columns="level", values="value")
-    table = {"data set": figures.dataset_name(base_of(dataset)[0])}
+    table = {"data set": figures.dataset_name("cifar100")}
     table["method"] = [figures.method_name(m) for m in figures.ordered(rows.method)]
     for level in figures.ordered_levels(rows.level):
         table[level] = [results.percent(values[level][m]) for m in figures.ordered(rows.method)]
     return pd.DataFrame(table)
+
+
+def rows_of_variants(numbers):
+    """The rows of linear accuracy of `variants`: none if they were not run."""
+    rows = trials(numbers)
+    rows = rows[rows.dataset == "cifar100_tuning"]
+    gates = rows.method.str.fullmatch("a_hmlc_[a-z]+")
+    beside = rows.method.isin(["shared", "g_hmlc", "a_hmlc"]) & gates.any()
+    return rows[gates | beside]
 
 
 def verdicts(numbers, baselines=("hmce_paper", "hmce_released", "shared", "split")):
@@ -651,16 +677,17 @@ def at_a_glance(numbers):
 
 
 def times(numbers):
-    """Median seconds of training a run on hierarchical MNIST, and the devices."""
-    rows = numbers.plain[(numbers.plain.dataset == MNIST)]
-    groups = rows[rows.metric == "linear_accuracy"].groupby("method")
+    """Seconds of training a run on hierarchical MNIST, a row for each method and device."""
+    rows = rows_of(numbers, [MNIST]).drop_duplicates(["method", "seed"])
     return pd.DataFrame(
         {
             "method": shown_name(numbers, MNIST, method),
-            "device": listed(groups.get_group(method).device),
-            "median training time, s": f"{groups.get_group(method).seconds.median():.0f}",
+            "device": device,
+            "runs": len(seconds),
+            "median training time, s": f"{seconds.median():.0f}",
         }
-        for method in figures.ordered(groups.groups)
+        for method in figures.ordered(rows.method)
+        for device, seconds in rows[rows.method == method].groupby("device").seconds
     )
 
 

@@ -24,7 +24,7 @@ OFFERED = """
     has several seeds says swapped tail tally score unmasked identified settings parts
     budget_of_bits code levels_found rounding sources learned temperatures doubled crossings
     first_run highest ends average turned best_tried from_scratch scratch_doubled budget_rule
-    settled reversed_by_doubling
+    settled reversed_by_doubling turned_by_doubling epochs_of
 """  # of sentences.py
 NAMES = {
     "MNIST": MNIST,
@@ -37,9 +37,9 @@ NAMES = {
     "SWAPPED": plan.SWAPPED,
     "TAIL50": plan.TAILS[1],
 }
-PICTURES = ("finding", "finding_grocery", "accuracy_against_epochs", "every_run_mnist")
-PICTURES += (f"accuracy_against_epochs_{MNIST}", "what_came_out", "temperature_turns")
-PICTURES += ("budget_turns", f"information_of_parts_{MNIST}")
+PICTURES = ("finding", "finding_grocery", "every_run_mnist", "what_came_out", "temperature_turns")
+PICTURES += tuple(f"accuracy_against_epochs_{name}" for name in pictures.BUDGETS)
+PICTURES += (f"budget_turns_{MNIST}", f"information_of_parts_{MNIST}")
 
 
 def accuracies(numbers, dataset):
@@ -119,11 +119,6 @@ def budget_trials(numbers):
     return folded("Hierarchical MNIST (validation): the budget doubled, %", pd.DataFrame(table))
 
 
-def epochs_of(numbers, dataset):
-    """For how many epochs a data set's methods are trained."""
-    return plan.usual_settings(numbers.profile, dataset).epochs
-
-
 def origin(numbers):
     """Runs, numbers, devices and commits of each data set, folded."""
     return folded("Runs, devices and commits", sentences.provenance(numbers))
@@ -142,7 +137,7 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-MADE_HERE = (accuracies, on_the_tree, budgets, trials, budget_trials, epochs_of, origin, glance)
+MADE_HERE = (accuracies, on_the_tree, budgets, trials, budget_trials, origin, glance)
 
 
 def words(numbers):
@@ -151,7 +146,7 @@ def words(numbers):
     tags["brief"] = tables.tag_of_short(numbers.profile, "cifar100")
     tags["scratch"] = plan.FROM_SCRATCH
     tags["cool"] = f"{tags['brief']}@t{plan.START_TEMPERATURE:g}"
-    known = {**_offered(numbers), **NAMES, "epochs": epochs_of(numbers, MNIST)}
+    known = {**_offered(numbers), **NAMES, "epochs": sentences.epochs_of(numbers, MNIST)}
     known |= {"SCRATCH": plan.SCRATCH, "GLANCE": tables.GLANCE}
     known["longer"] = partial(tables.tag_of_longer, numbers.profile)
     for name, tag in tags.items():
