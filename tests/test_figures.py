@@ -261,7 +261,7 @@ def test_accuracies_are_those_of_the_rows():
     for axis, level in zip(figure.axes, ["a", "b"]):
         line, _, (bars,) = axis.containers[0]
         means = [np.mean(values[method, level]) for method in ("split", "g_hmlc")]
-        assert np.allclose(line.get_xdata(), 100 * np.array(means))
+        assert np.allclose(line.get_xdata().astype(float), 100 * np.array(means))
         assert list(line.get_ydata()) == [0, 1]
         ends = np.array([segment[:, 0] for segment in bars.get_segments()])
         half = [results.mean_and_interval(values[m, level])[1] for m in ("split", "g_hmlc")]
