@@ -175,7 +175,7 @@ GROUPS = (
     *(Group(("temperature",), (name,), TEMPERATURE_METHODS, (_cool(name),)) for name in BRIEF),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", map(times, (0.25, 0.5))), seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, seeds=5),
-    Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(2)])),
+    Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(2)]), seeds=5),
     Group(("budget",), (MNIST,), BUDGET_MNIST, each("epochs", [times(4)]), seeds=1),
     Group(("budget", "cifar100"), ("cifar100",), BUDGET_TABLE1, each("epochs", [times(0.5)])),
     Group(("budget", "cifar100"), ("cifar100",), BUDGET_TABLE1),
