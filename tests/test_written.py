@@ -177,6 +177,12 @@ def less_after_six_epochs(numbers):
                 assert means[0] < means[1], key
 
 
+def rare_classes(numbers):
+    for method, word in (("g_hmlc", "below"), ("a_hmlc", "below"), ("level_restricted", "above")):
+        place = plan.TAILS[1], "subsidiary", "tail_accuracy"
+        assert results.direction(*claims.paired(numbers, method, "split", *place)) == word
+
+
 TYPED = [  # statements that nobody computes, and what must hold for them
     ("README.md", "A-HMLC at the small digit up to 20 epochs", gain_where_training_is_short),
     ("README.md", "large gain over HMCE (MNIST's small digit) comes without", gain_without_masks),
@@ -187,6 +193,7 @@ TYPED = [  # statements that nobody computes, and what must hold for them
     ("RESULTS.md", "After six epochs, at 0.2 for all, means are lower", less_after_six_epochs),
     ("what_we_learned.md", "At 0.1 G-HMLC loses less than A-HMLC", order_at_two_temperatures),
     ("what_we_learned.md", "HMCE (paper) alone is far below", one_loss_far_below_on_grocery),
+    ("what_we_learned.md", "there masks lose to *split*, level-restricted gains", rare_classes),
     ("what_we_learned.md", "about nine tenths of what there is", parts_know_what_is_said),
 ]
 
@@ -703,6 +710,21 @@ def test_verdicts_around_a_doubling_are_over_the_seeds_that_both_budgets_have():
     pairs = claims.around_doubling(numbers_of(apart), MNIST, 0.5)
     assert [round(end.value, 3) for pair in pairs for end in pair] == [-0.1, 0.05]
     assert sentences.turned_by_doubling(numbers_of(at_budgets("split", {40: 0.9})), MNIST) == ""
+
+
+def test_who_is_above_and_below_in_a_tail():
+    values = {"split": [0.5, 0.6], "g_hmlc": [0.3, 0.4], "a_hmlc": [0.7, 0.8], "sign": [0.5, 0.7]}
+    made = [
+        row
+        for label, few in values.items()
+        for row in rows(plan.TAILS[1], label, "subsidiary", "tail_accuracy", few)
+    ]
+    made += rows(plan.TAILS[1], "split", "subsidiary", "head_accuracy", [0.0, 0.0])
+    said = sentences.tail(numbers_of(made), plan.TAILS[1])
+    assert said == (
+        "above *split*: A-HMLC (+20.0 ± 0.0); below *split*: G-HMLC (-20.0 ± 0.0); "
+        "undecided *split*: *sign* (+5.0; 63.5 would have been seen)"
+    )
 
 
 def test_ends_are_the_runs_in_order():

@@ -109,8 +109,6 @@ def where(levels, total):
     """ "at both levels", "at superclass level"; nothing for level "all"."""
     if levels == ["all"]:
         return ""
-    if set(levels) <= {"head", "tail"}:
-        return f" in the {listed(levels)}"
     if len(levels) == total > 1:
         return " at both levels" if total == 2 else f" at all {count(total)} levels"
     return f" at {listed(levels)} level{'s' if len(levels) > 1 else ''}"
@@ -172,14 +170,17 @@ def swapped(numbers):
     return "".join(f"* {text}.\n" for text in texts)
 
 
-def tail(numbers, a, b, dataset):
-    """What two methods differ by on the most and the least frequent digits of level 2."""
-    pairs = {}
-    for part in ("head", "tail"):
-        pair = claims.paired(numbers, a, b, dataset, "subsidiary", f"{part}_accuracy")
-        if not np.isnan(pair[0]):
-            pairs[part] = pair
-    return told(name(a), name(b), pairs)
+def tail(numbers, dataset, baseline="split"):
+    """Which methods are above and below a baseline on the least frequent digits of level 2, and of
+    which that is undecided: a clause."""
+    groups = {}
+    for key in numbers.methods(dataset):
+        pair = claims.paired(numbers, key, baseline, dataset, "subsidiary", "tail_accuracy")
+        if key != baseline and not np.isnan(pair[0]):
+            text = f"{name(key)} ({evidence([pair])})"
+            groups.setdefault(results.direction(*pair), []).append(text)
+    words = [word for word in claims.WORDS if word in groups]
+    return "; ".join(f"{word} {name(baseline)}: {listed(groups[word])}" for word in words)
 
 
 def several(numbers, dataset, methods=PAPER):
