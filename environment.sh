@@ -3,12 +3,12 @@
 # That is the active environment if it has them; else .venv is made here and filled, once. A torch
 # that is already there, in .venv or in the active environment, is kept.
 
-EXTRAS=${EXTRAS:-notebooks,meshes} # of pyproject.toml
+HMLC_EXTRAS=${HMLC_EXTRAS:-notebooks,meshes} # of pyproject.toml
 # The small build without CUDA, as pytorch.org documents it.
 CPU_TORCH=https://download.pytorch.org/whl/cpu
 
 has_packages() {
-    "$1" - "$EXTRAS" 2>/dev/null <<'PY'
+    "$1" - "$HMLC_EXTRAS" 2>/dev/null <<'PY'
 import importlib.metadata, sys, tomllib
 from packaging.requirements import Requirement
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
@@ -101,7 +101,7 @@ install_packages() {
     if ! has_packages .venv/bin/python; then
         echo "Installing into .venv (once; about 500 MB beside torch, a few minutes) ..."
         make_venv "$PYTHON" && note_what_is_kept && install_torch || return
-        pip_install --constraint .venv/keep.txt --editable ".[$EXTRAS]" || {
+        pip_install --constraint .venv/keep.txt --editable ".[$HMLC_EXTRAS]" || {
             echo "The installation failed; see the lines above." \
                 "Run again to go on where it stopped." >&2
             return 1

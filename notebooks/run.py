@@ -84,8 +84,10 @@ def publish(profile, missing):
 def run_all(args, plans):
     """Run the notebooks; returns {data set that could not be had: why}."""
     steps = planned_steps(args.only, plans)
+    if args.jobs:
+        os.environ["HMLC_JOBS"] = str(args.jobs)  # for the kernels of notebooks
     new = [one for one in plans if not work.is_there(one)]
-    guesses = [guess(number_of(path), dataset, plans, new, args.jobs) for path, dataset in steps]
+    guesses = [guess(number_of(path), dataset, plans, new) for path, dataset in steps]
     announce(args, len(plans), len(new), sum(guesses))
     start, missing = time.monotonic(), {}
     for step, (notebook, dataset) in enumerate(steps):
@@ -100,7 +102,7 @@ def run_all(args, plans):
             continue
         extras = [name for name in args.extras if name not in missing]
         try:
-            run_notebook(notebook, {"profile": args.profile, "extras": extras}, dataset, args.jobs)
+            run_notebook(notebook, {"profile": args.profile, "extras": extras}, dataset)
         except MissingData as error:
             missing[dataset] = error  # the rest goes on without it
     write_page(files.FIGURES / args.profile)
@@ -132,13 +134,13 @@ def number_of(notebook):
     return notebook.name[:2]
 
 
-def guess(number, dataset, plans, new, jobs):
+def guess(number, dataset, plans, new):
     """A first guess of the seconds that a step takes; `new` are the plans without a run."""
     count = sum(plan.variant_of(one.dataset) == dataset for one in plans)
     seconds = SECONDS[number] + SECONDS_PER_RUN.get(number, 0) * count
     if number == "03":
         to_train = [work.seconds_of(one) for one in new if plan.variant_of(one.dataset) == dataset]
-        seconds += sum(to_train) / work.jobs_here(jobs)
+        seconds += sum(to_train) / work.jobs_here()
     return seconds
 
 
@@ -152,7 +154,7 @@ def announce(args, runs, new, seconds):
     """Say how much there is to do, before it is done."""
     print(
         f"Profile {args.profile}: {runs} training runs, {new} of them new; very roughly "
-        f"{work.clock(seconds)}, {work.jobs_here(args.jobs)} runs at a time. Ctrl-C stops, and "
+        f"{work.clock(seconds)}, {work.jobs_here()} at a time. Ctrl-C stops, and "
         "running again goes on. --with adds runs, --profile cpu is for a laptop.",
         flush=True,
     )
@@ -176,14 +178,14 @@ def start_afresh(profile, plans):
     )
 
 
-def run_notebook(notebook, parameters, dataset, jobs):
+def run_notebook(notebook, parameters, dataset):
     """Run one notebook; its executed copy goes to data/executed.
 
     Raises:
         MissingData: the data set, or the pretrained net for it, cannot be had.
         SystemExit: unknown parameters, or another error in a cell.
     """
-    parameters |= {"dataset": dataset, "jobs": jobs} if dataset else {}
+    parameters |= {"dataset": dataset} if dataset else {}
     unknown = sorted(set(parameters) - set(papermill.inspect_notebook(str(notebook))))
     if unknown:
         raise SystemExit(f"{notebook.name} has no parameter {', '.join(unknown)}")

@@ -150,11 +150,11 @@ def test_scripts_ask_for_what_they_need(tmp_path):
         )
         function = script[script.index("has_packages()") : script.index("find_python()")]
         for path, wanted in (("", 0), (str(hide), 1)):
-            environment = os.environ | {"PYTHONPATH": path, "EXTRAS": extras}
+            environment = os.environ | {"PYTHONPATH": path, "HMLC_EXTRAS": extras}
             ended = subprocess.run(
                 ["bash", "-c", f'{function}\nhas_packages "{sys.executable}"'],
                 cwd=ROOT,
                 env=environment,
             )
             assert ended.returncode == wanted, (extras, missing)
-    assert "EXTRAS=notebooks,meshes,test" in (ROOT / "run_tests.sh").read_text()
+    assert "HMLC_EXTRAS=notebooks,meshes,test" in (ROOT / "run_tests.sh").read_text()

@@ -293,6 +293,7 @@ def test_alike_says_how_well_groups_fit_the_level_above(stored):
     assert "Agreement" not in own_data.alike(flat)[2]
     made = replace(data, level_names=[induced.LEVEL, "low"])
     assert "Agreement" not in own_data.alike(own_data.untouched(made, TINY))[2]
+    assert own_data._short(["a/x", "b/x", "a/y", "z"]) == ["a/x", "b/x", "y", "z"]
     tree, group, said = own_data.alike(flat, most=5)
     assert tree is None and "no dendrogram" in said
 

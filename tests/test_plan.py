@@ -123,6 +123,8 @@ def test_trials_of_more_epochs_are_not_taken_for_the_short_budget():
 def test_unknown_extra_is_named():
     with pytest.raises(ValueError, match="unknown extra cifar: choose from baselines"):
         plan.planned_runs("cpu", ["cifar"])
+    with pytest.raises(ValueError, match="no run of cifar100 is asked for: put 'cifar100' into"):
+        plan.planned_runs("cpu", ["early"], "cifar100")
 
 
 def test_changes_are_values_or_functions_of_the_usual():

@@ -137,7 +137,7 @@ def test_failing_notebook_stops_with_its_name_cell_and_error(tmp_path):
     path = tmp_path / "06_broken.ipynb"
     nbformat.write(notebook, path)
     with pytest.raises(SystemExit) as stopped:
-        run.run_notebook(path, {"profile": "smoke"}, None, None)
+        run.run_notebook(path, {"profile": "smoke"}, None)
     words = str(stopped.value)
     assert re.search(r"06_broken.ipynb failed in cell \d+:\nKeyError: 'planted'", words)
     assert "run again to go on" in words
@@ -344,15 +344,18 @@ def test_without_the_package_for_a_data_set_the_rest_runs(executed, capsys):
     assert "NOT RUN: grocery. put it there" in capsys.readouterr().out
 
 
-def test_jobs_reach_the_notebooks_that_train(executed):
+def test_jobs_reach_every_notebook(executed, monkeypatch, capsys):
+    monkeypatch.setenv("HMLC_JOBS", "")
+    assert work.jobs_here() == work.jobs_here(0) != 3
     assert ended("--profile", "smoke", "--jobs", "3") == 0
-    assert {p["jobs"] for _, p in executed if "jobs" in p} == {3}
-    assert [n for n, p in executed if "jobs" in p] == ["03", "04"]
+    assert os.environ["HMLC_JOBS"] == "3"  # their kernels have it
+    assert work.jobs_here() == 3 and work.jobs_here(2) == 2
+    assert "3 at a time" in capsys.readouterr().out
 
 
 def test_unknown_papermill_parameter_is_refused():
     with pytest.raises(SystemExit, match="has no parameter epochs"):
-        run.run_notebook(options.NOTEBOOKS[0], {"profile": "smoke", "epochs": 3}, None, 1)
+        run.run_notebook(options.NOTEBOOKS[0], {"profile": "smoke", "epochs": 3}, None)
 
 
 def test_check_without_a_reference_stops_before_the_run(executed):
@@ -383,13 +386,15 @@ def test_the_rest_is_at_the_pace_of_what_is_done():
     assert run.seconds_left(2000, [1000, 300], 1) == pytest.approx(600, rel=0.05)
 
 
-def test_runs_that_are_there_do_not_enter_the_guess():
+def test_runs_that_are_there_do_not_enter_the_guess(monkeypatch):
     plans = plan.planned_runs("cpu")
-    whole = run.guess("03", plan.MNIST, plans, plans, 1)
-    two_at_a_time = run.guess("03", plan.MNIST, plans, plans, 2)
-    assert whole > two_at_a_time > run.guess("03", "cifar100", plans, plans, 1)
-    third = run.guess("03", plan.MNIST, plans, plans[: len(plans) // 3], 1)
-    fixed = run.guess("03", plan.MNIST, [], [], 1) + 0.5 * len(plans)
+    monkeypatch.setenv("HMLC_JOBS", "2")
+    two_at_a_time = run.guess("03", plan.MNIST, plans, plans)
+    monkeypatch.setenv("HMLC_JOBS", "1")
+    whole = run.guess("03", plan.MNIST, plans, plans)
+    assert whole > two_at_a_time > run.guess("03", "cifar100", plans, plans)
+    third = run.guess("03", plan.MNIST, plans, plans[: len(plans) // 3])
+    fixed = run.guess("03", plan.MNIST, [], []) + 0.5 * len(plans)
     assert third - fixed == pytest.approx((whole - fixed) / 3)
 
 

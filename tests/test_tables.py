@@ -218,6 +218,7 @@ def test_separation_is_of_the_rows_there_are_where_others_are_of_another_machine
     table = tables.separation(numbers, ["shared", "split"])
     texts = [text[:4] for text in table["central, silhouette on z"]]
     assert texts == ["0.30", "0.20"]
+    assert table.method.tolist() == ["control: shared", "control: split *(recorded)*"]
 
 
 def test_separation_and_heads_are_of_the_embedding():

@@ -182,8 +182,8 @@ class HierarchicalDataset:
             given = parts["images"], parts["labels"], levels, class_names, str(parts["split"])
         except Exception as error:  # numpy, zipfile and zlib each have their own
             raise ValueError(
-                f"{path} is not a readable data set file ({type(error).__name__}: {error}): "
-                "delete it and make it again"
+                f"{path} is not a readable data set file ({type(error).__name__}: "
+                f"{str(error).split('. ')[0]}): delete it and make it again"
             ) from error
         return cls(
             *given,

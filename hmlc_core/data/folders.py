@@ -372,7 +372,7 @@ def require_hierarchy(root, files, folders, found):
     if not files or set(depths) == {0}:
         raise ValueError(
             f"{root} must hold images or meshes in nested folders, e.g. category/class/1.jpg; "
-            f"found files at depths {depths}{_hint(found)}"
+            f"found {f'files at depths {depths}' if files else 'none'}{_hint(found)}"
         )
     require_one_kind(root, files)
     _require_unmixed(root, files, folders, depths)

@@ -283,6 +283,8 @@ def table(claims):
 def caption(numbers):
     """What stands under the table of claims."""
     rows = numbers.plain
-    text = "In points, but for silhouette and effective rank, where the claim says what; * recorded."
+    text = (
+        "In points, but for silhouette and effective rank, where the claim says what; * recorded."
+    )
     text += f" Profile {numbers.profile}, seeds {tables.listed(rows.seed)}; "
     return f"{text}{tables.listed(rows.device)}."

@@ -6,6 +6,7 @@ import os
 import socket
 import urllib.request
 import warnings
+from collections import Counter
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -429,12 +430,18 @@ def alike(run, most=60):
     above = data.class_counts[-2] if len(data.level_names) > 1 else 0
     groups = above if 2 <= above < count else max(round(count**0.5), 2)
     group, tree = _induce(run, data, groups)
-    names = [name.rsplit("/", 1)[-1] for name in data.class_names[-1]]
+    names = _short(data.class_names[-1])
     members = [[n for n, g in zip(names, group) if g == k] for k in range(max(group) + 1)]
     lines = [f"* {', '.join(one)}" for one in members if len(one) > 1]
     said = "\n".join([f"Cut into {len(members)} groups; those of several classes:", *lines, ""])
     given = above and data.level_names[-2] != induced.LEVEL
     return tree, group, said + (_agreement(data, group) if given else "")
+
+
+def _short(names):
+    """The last parts of paths, longer where two would be the same."""
+    ends = Counter(name.rsplit("/", 1)[-1] for name in names)
+    return [name if ends[end := name.rsplit("/", 1)[-1]] > 1 else end for name in names]
 
 
 def _induce(run, train, groups):

@@ -258,7 +258,7 @@ def planned_runs(profile, extras=(), dataset=None):
         dataset: only those of this data set and its variants.
 
     Raises:
-        ValueError: for an unknown extra.
+        ValueError: for an unknown extra, or a data set of which nothing is asked for.
     """
     unknown = sorted(set(extras) - set(EXTRAS))
     if unknown:
@@ -266,7 +266,10 @@ def planned_runs(profile, extras=(), dataset=None):
     chosen = [group for group in GROUPS if set(group.needs) <= set(extras)]
     plans = [plan for group in chosen for plan in expand(group, profile)]
     plans = sorted(dict.fromkeys(plans), key=lambda plan: plan.seed)
-    return [plan for plan in plans if dataset in (None, variant_of(plan.dataset))]
+    asked = [plan for plan in plans if dataset in (None, variant_of(plan.dataset))]
+    if not asked:
+        raise ValueError(f"no run of {dataset} is asked for: put {dataset!r} into extras")
+    return asked
 
 
 def expand(group, profile):

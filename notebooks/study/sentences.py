@@ -206,7 +206,9 @@ def tally(numbers, a, b):
     """In how many comparisons of linear accuracy a is above b and below it: a clause."""
     differences = against(numbers, a, b)
     if not differences:
-        return f"{name(a)} against {name(b)} was not run"
+        single = claims.compare(numbers, a, b, claims.tested(numbers, plan.BY_NOTEBOOK)).differences
+        why = "has one seed, which decides nothing" if single else "was not run"
+        return f"{name(a)} against {name(b)} {why}"
     above, below = counted(differences)
     of = f"{above} of {len(differences)} comparisons"
     return f"{name(a)} is above {name(b)} in {of}, below in {below}"
@@ -225,7 +227,7 @@ def unmasked(numbers):
     run, differences = [key for key in PAPER if found[key]], sum(found.values(), [])
     without = "*shared*, the same losses without masks"
     if not run:
-        return f"Nothing was compared with {without}"
+        return f"Nothing was compared with {without} over several seeds"
     above, below = counted(differences)
     who = f"{listed(map(name, run))} {'are' if len(run) > 1 else 'is'} above {without},"
     text = f"{who} in {above} of {len(differences)} comparisons, below in {below}"
@@ -241,6 +243,8 @@ def identified(numbers):
         for method in PAPER
         if _above_all(numbers, method, dataset, level)
     ]
+    if not places:
+        return "Whether *identifying* features helps was not run with several seeds"
     tested = dict.fromkeys(dataset for dataset, _ in places)
     of = f"{count(len(places))} levels of {count(len(tested))} data sets with several seeds"
     if not won:
@@ -345,11 +349,12 @@ MOST_NAMES = 6  # of methods that a sentence lists
 LEARNED = 0.5  # accuracy above which a run has learned a level of ten classes
 
 
-def learned(numbers, methods=METHODS):
-    """Which methods learned the small digit in all of their runs, in some, in none: a clause."""
+def learned(numbers, methods=None):
+    """Which methods, all or these, learned the small digit in all of their runs, in some, in none:
+    a clause."""
     values = numbers.values(MNIST, SMALL, "linear_accuracy")
     always, never, some = [], [], []
-    asked = [key for key in numbers.methods(MNIST) if key in methods]
+    asked = [key for key in numbers.methods(MNIST) if methods is None or key in methods]
     for key in asked:
         runs = values[key].dropna()
         got = int((runs > LEARNED).sum())
@@ -414,7 +419,8 @@ def turned(numbers):
     if len(columns) != 2 * half:
         return ""
     pairs = [pair for a, b in zip(columns[:half], columns[half:]) for pair in zip(a, b)]
-    return _turns(pair for pair in pairs if not np.isnan(sum(end.value for end in pair)))
+    known = [pair for pair in pairs if not np.isnan(sum(end.value for end in pair))]
+    return _turns(known) if known else ""
 
 
 def turned_by_doubling(numbers, dataset, share=1):

@@ -322,7 +322,7 @@ def order(numbers):
     both."""
     table = []
     for method in order_methods(numbers):
-        row = {"method": figures.method_name(method)}
+        row = {"method": shown_name(numbers, plan.SWAPPED, method)}
         for level in numbers.levels(plan.SWAPPED):
             both = given_and_swapped(numbers, method, level)
             row |= {f"{level}, {title}": mean_text(both, title) for title in both}
@@ -357,7 +357,7 @@ def separation(numbers, methods):
     """How well the embedding z itself separates each level of hierarchical MNIST."""
     rows = []
     for method in methods:
-        row = {"method": figures.method_name(method)}
+        row = {"method": shown_name(numbers, MNIST, method)}
         for level in numbers.levels(MNIST):
             for metric, title in (("silhouette", "silhouette"), ("embedding_knn_accuracy", "k-NN")):
                 values = numbers.values(MNIST, level, metric)
@@ -720,7 +720,7 @@ def mask_agreement(numbers):
     rows = numbers.plain[numbers.plain.metric.str.startswith("mask_agreement_")]
     rows = rows.assign(
         kind=rows.metric.str.removeprefix("mask_agreement_"),
-        name=[figures.method_name(method) for method in rows.method],
+        name=[shown_name(numbers, *one) for one in zip(rows.dataset, rows.method)],
         where=[figures.dataset_name(dataset) for dataset in rows.dataset],
     )
     table = rows.pivot_table(index=["where", "name"], columns="kind", values="value").round(2)
