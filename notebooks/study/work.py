@@ -116,8 +116,8 @@ def current_hashes(profile, dataset):
 
 
 def jobs_here(jobs=None):
-    """`jobs`, or if None: HMLC_JOBS of the environment, which run_all.sh --jobs sets; else as many as
-    there are GPUs, or CPU cores."""
+    """`jobs`, or if None: HMLC_JOBS of the environment, which run_all.sh --jobs sets; else as many
+    as there are GPUs, or CPU cores."""
     asked = jobs or int(os.environ.get("HMLC_JOBS") or 0)
     return asked or torch.cuda.device_count() or joblib.cpu_count()
 
