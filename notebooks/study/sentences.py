@@ -430,11 +430,20 @@ def turned_by_doubling(numbers, dataset, share=1):
     return _turns(pairs) if pairs else ""
 
 
+def reversals(numbers, *datasets):
+    """How many verdicts on data sets twice the usual number of epochs reverses: "one of 28"."""
+    pairs = sum((claims.around_doubling(numbers, dataset) for dataset in datasets), [])
+    return f"{count(_reversed(pairs))} of {len(pairs)}"
+
+
+def _reversed(pairs):
+    return sum({one.direction, other.direction} == {"above", "below"} for one, other in pairs)
+
+
 def _turns(pairs):
-    known = [(one.direction, other.direction) for one, other in pairs]
-    reversed_ones = sum(set(pair) == {"above", "below"} for pair in known)
-    other = sum(a != b for a, b in known) - reversed_ones
-    of = f"of {count(len(known))} verdicts, {count(reversed_ones)}"
+    turned_round = _reversed(pairs)
+    other = sum(one.direction != two.direction for one, two in pairs) - turned_round
+    of = f"of {count(len(pairs))} verdicts, {count(turned_round)}"
     return f"{of} reversed, {count(other)} changed to or from undecided"
 
 
