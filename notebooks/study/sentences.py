@@ -423,27 +423,18 @@ def turned(numbers):
     return _turns(known) if known else ""
 
 
-def turned_by_doubling(numbers, dataset, share=1):
+def turned_by_doubling(numbers, *datasets, share=1):
     """How many verdicts twice the usual number of epochs, or a share of it, reverses or makes
-    undecided or decided: a clause; "" where it was not run."""
-    pairs = claims.around_doubling(numbers, dataset, share)
+    undecided or decided, over the seeds that have both: a clause; "" where it was not run."""
+    pairs = sum((claims.around_doubling(numbers, one, share) for one in datasets), [])
     return _turns(pairs) if pairs else ""
 
 
-def reversals(numbers, *datasets):
-    """How many verdicts on data sets twice the usual number of epochs reverses: "one of 28"."""
-    pairs = sum((claims.around_doubling(numbers, dataset) for dataset in datasets), [])
-    return f"{count(_reversed(pairs))} of {len(pairs)}"
-
-
-def _reversed(pairs):
-    return sum({one.direction, other.direction} == {"above", "below"} for one, other in pairs)
-
-
 def _turns(pairs):
-    turned_round = _reversed(pairs)
-    other = sum(one.direction != two.direction for one, two in pairs) - turned_round
-    of = f"of {count(len(pairs))} verdicts, {count(turned_round)}"
+    known = [(one.direction, other.direction) for one, other in pairs]
+    reversed_ones = sum(set(pair) == {"above", "below"} for pair in known)
+    other = sum(a != b for a, b in known) - reversed_ones
+    of = f"of {count(len(known))} verdicts, {count(reversed_ones)}"
     return f"{of} reversed, {count(other)} changed to or from undecided"
 
 
