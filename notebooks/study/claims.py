@@ -191,17 +191,12 @@ def by_budget(numbers, dataset=MNIST):
     budgets = sorted(set(tables.budget_points(numbers, dataset).epochs))
     for level in numbers.levels(dataset):
         for epochs in budgets:
-            found = _pairs_at(numbers, dataset, level, tag_of(numbers, dataset, epochs))
+            tag = tables.tag_of_epochs(numbers.profile, dataset, epochs)
+            found = _pairs_at(numbers, dataset, level, tag)
             if any(map(len, found)):
                 name = f"{epochs} ({_seeds_of(found)})"
                 columns[f"{level}, epochs (seeds)", name] = _differences(name, found)
     return columns
-
-
-def tag_of(numbers, dataset, epochs):
-    """What stands behind a method's key where it was trained for so many epochs."""
-    usual = plan.usual_settings(numbers.profile, dataset).epochs
-    return "" if epochs == usual else plan.TAGS["epochs"](epochs)
 
 
 def around_doubling(numbers, dataset, share=1):
@@ -211,8 +206,8 @@ def around_doubling(numbers, dataset, share=1):
     Returns:
         list of (Difference, Difference); empty where not both were run.
     """
-    few = round(share * plan.usual_settings(numbers.profile, dataset).epochs)
-    tags, found = [tag_of(numbers, dataset, n) for n in (few, 2 * few)], []
+    few, found = round(share * tables.epochs_of(numbers, dataset)), []
+    tags = [tables.tag_of_epochs(numbers.profile, dataset, n) for n in (few, 2 * few)]
     for level in numbers.levels(dataset):
         for fewer, more in zip(*(_pairs_at(numbers, dataset, level, tag) for tag in tags)):
             seeds = fewer.index.intersection(more.index)

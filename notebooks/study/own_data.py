@@ -6,7 +6,6 @@ import os
 import socket
 import urllib.request
 import warnings
-from collections import Counter
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -440,8 +439,8 @@ def alike(run, most=60):
 
 def _short(names):
     """The last parts of paths, longer where two would be the same."""
-    ends = Counter(name.rsplit("/", 1)[-1] for name in names)
-    return [name if ends[end := name.rsplit("/", 1)[-1]] > 1 else end for name in names]
+    ends = [name.rsplit("/", 1)[-1] for name in names]
+    return [end if ends.count(end) == 1 else name for name, end in zip(names, ends)]
 
 
 def _induce(run, train, groups):

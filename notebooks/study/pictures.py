@@ -65,9 +65,8 @@ DRAWN = {
     "temperature_turns": temperature_turns,
 }
 BUDGETS = (MNIST, "cifar100", "modelnet10")  # trained for several numbers of epochs
-for _name in BUDGETS:
-    DRAWN[f"accuracy_against_epochs_{_name}"] = partial(against_epochs, _name)
-    DRAWN[f"budget_turns_{_name}"] = partial(budget_turns, _name)
+DRAWN |= {f"accuracy_against_epochs_{name}": partial(against_epochs, name) for name in BUDGETS}
+DRAWN |= {f"budget_turns_{name}": partial(budget_turns, name) for name in BUDGETS}
 DRAWN |= {
     f"information_of_parts_{name}": partial(information_of_parts, name) for name in figures.DATASETS
 }

@@ -244,7 +244,9 @@ def identified(numbers):
         if _above_all(numbers, method, dataset, level)
     ]
     if not places:
-        return "Whether *identifying* features helps was not run with several seeds"
+        return (
+            "Whether *identifying* features helps is not known: it was not run with several seeds"
+        )
     tested = dict.fromkeys(dataset for dataset, _ in places)
     of = f"{count(len(places))} levels of {count(len(tested))} data sets with several seeds"
     if not won:
@@ -274,7 +276,7 @@ def view_with_bits(numbers):
     and that budget in words."""
     short = numbers.tagged(tables.tag_of_short(numbers.profile))
     if tables.bits(numbers, MNIST) or not tables.bits(short, MNIST):
-        return numbers, f"{plan.usual_settings(numbers.profile).epochs} epochs"
+        return numbers, f"{tables.epochs_of(numbers)} epochs"
     return short, f"{plan.SHORT[MNIST]['epochs']} epochs"
 
 
@@ -383,16 +385,12 @@ def reversed_by_doubling(numbers, a, b):
     none."""
     reversed_ones = []
     for dataset, level in claims.tested(numbers, tables.MAIN):
-        twice = claims.tag_of(numbers, dataset, 2 * epochs_of(numbers, dataset))
+        epochs = 2 * tables.epochs_of(numbers, dataset)
+        twice = tables.tag_of_epochs(numbers.profile, dataset, epochs)
         found = [claims.paired(numbers, a + tag, b + tag, dataset, level) for tag in ("", twice)]
         if {results.direction(*pair) for pair in found} == {"above", "below"}:
             reversed_ones.append((dataset, level))
     return f" ({count(len(reversed_ones))} reversed by twice the epochs)" * bool(reversed_ones)
-
-
-def epochs_of(numbers, dataset):
-    """For how many epochs a data set's methods are trained."""
-    return plan.usual_settings(numbers.profile, dataset).epochs
 
 
 def ends(numbers, method, dataset=MNIST, level=SMALL):
@@ -485,7 +483,7 @@ def _doublings(numbers, dataset, share):
     """{(method, level): changes of accuracy by twice a share of the usual epochs, by seed}, of
     those that have any."""
     points = tables.budget_points(numbers, dataset)
-    usual = round(share * plan.usual_settings(numbers.profile, dataset).epochs)
+    usual = round(share * tables.epochs_of(numbers, dataset))
     table = points.pivot_table(index=["method", "level", "seed"], columns="epochs", values="value")
     if not {usual, 2 * usual} <= set(table):
         return {}

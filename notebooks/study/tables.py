@@ -313,8 +313,20 @@ def tag_of_short(profile, dataset=MNIST):
 def tag_of_longer(profile, dataset):
     """What stands behind a method's name in the trials of temperature that are longer than those of
     the learning rate, say "@10"."""
+    usual = plan.usual_settings(profile, dataset).epochs
+    return tag_of_epochs(profile, dataset, plan.LONGER[dataset](usual))
+
+
+def tag_of_epochs(profile, dataset, epochs):
+    """What stands behind a method's name where it was trained for so many epochs, say "@80"; ""
+    for the usual number."""
     usual = plan.usual_settings(profile, dataset)
-    return plan.run_label("", replace(usual, epochs=plan.LONGER[dataset](usual.epochs)), usual)
+    return plan.run_label("", replace(usual, epochs=epochs), usual)
+
+
+def epochs_of(numbers, dataset=MNIST):
+    """For how many epochs a data set's methods are usually trained."""
+    return plan.usual_settings(numbers.profile, dataset).epochs
 
 
 def order(numbers):
@@ -455,7 +467,7 @@ def budget_points(numbers, dataset="cifar100"):
     rows = rows[rows.method != rows.key + (tag_of_short(numbers.profile, dataset) or "@")]
     here = rows[~rows.recorded]
     rows = here if here.value_of.notna().any() else rows[rows.recorded]
-    usual = plan.usual_settings(numbers.profile, dataset).epochs
+    usual = epochs_of(numbers, dataset)
     points = rows.assign(
         method=rows.key, epochs=rows.value_of.astype(float).fillna(usual).astype(int)
     )

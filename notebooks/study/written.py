@@ -24,7 +24,7 @@ OFFERED = """
     has several seeds says swapped tail tally score unmasked identified settings parts
     budget_of_bits code levels_found rounding sources learned temperatures doubled crossings
     first_run highest ends average turned best_tried from_scratch scratch_doubled budget_rule
-    settled reversed_by_doubling turned_by_doubling epochs_of
+    settled reversed_by_doubling turned_by_doubling
 """  # of sentences.py
 NAMES = {
     "MNIST": MNIST,
@@ -72,7 +72,7 @@ def on_the_tree(numbers, dataset):
 def budgets(numbers, dataset=MNIST):
     """Linear accuracy on a data set at the short and at the usual budget, folded."""
     short = numbers.tagged(tables.tag_of_short(numbers.profile, dataset))
-    usual = plan.usual_settings(numbers.profile, dataset).epochs
+    usual = tables.epochs_of(numbers, dataset)
     views = {f"{plan.SHORT[dataset]['epochs']} epochs": short, f"{usual} epochs": numbers}
     views = {title: view for title, view in views.items() if view.methods(dataset)}
     methods = figures.ordered(key for view in views.values() for key in view.methods(dataset))
@@ -108,7 +108,7 @@ def budget_trials(numbers):
     found, table = tables.budget_trials(numbers), []
     if found.empty:
         return ""
-    usual = plan.usual_settings(numbers.profile).epochs
+    usual = tables.epochs_of(numbers)
     for method, part in found.groupby(level="method", sort=False):
         row = {"method": figures.method_name(method)}
         for (_, level), values in part.iterrows():
@@ -137,7 +137,7 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-MADE_HERE = (accuracies, on_the_tree, budgets, trials, budget_trials, origin, glance)
+TABLES = (accuracies, on_the_tree, budgets, trials, budget_trials, origin, glance)
 
 
 def words(numbers):
@@ -146,7 +146,7 @@ def words(numbers):
     tags["brief"] = tables.tag_of_short(numbers.profile, "cifar100")
     tags["scratch"] = plan.FROM_SCRATCH
     tags["cool"] = f"{tags['brief']}@t{plan.START_TEMPERATURE:g}"
-    known = {**_offered(numbers), **NAMES, "epochs": sentences.epochs_of(numbers, MNIST)}
+    known = {**_offered(numbers), **NAMES, "epochs": tables.epochs_of(numbers)}
     known |= {"SCRATCH": plan.SCRATCH, "GLANCE": tables.GLANCE}
     known["longer"] = partial(tables.tag_of_longer, numbers.profile)
     for name, tag in tags.items():
@@ -155,7 +155,7 @@ def words(numbers):
 
 
 def _offered(numbers):
-    functions = [getattr(sentences, name) for name in OFFERED.split()] + list(MADE_HERE)
+    functions = [getattr(sentences, name) for name in OFFERED.split()] + [*TABLES, tables.epochs_of]
     return {function.__name__: partial(function, numbers) for function in functions}
 
 
