@@ -44,10 +44,11 @@ def choose(what, name, among, more=""):
 def require_embeddings(embeddings, dims=(2,)):
     """Raise unless `embeddings` is a finite floating tensor with as many dimensions as `dims`."""
     shapes = " or ".join({2: "[B, D]", 3: "[B, V, D]"}[d] for d in dims)
-    kind, shape = embeddings.dtype, list(embeddings.shape)
-    require(kind.is_floating_point, f"embeddings must be floating point, not {kind}")
+    kind = embeddings.dtype if isinstance(embeddings, torch.Tensor) else type(embeddings).__name__
+    floating = getattr(kind, "is_floating_point", False)
+    require(floating, f"embeddings must be a floating point tensor, not {kind}")
     fits = embeddings.ndim in dims and embeddings.numel() > 0
-    require(fits, f"embeddings must be {shapes} and not empty, not {shape}")
+    require(fits, f"embeddings must be {shapes} and not empty, not {list(embeddings.shape)}")
     if has_values(embeddings):
-        finite = torch.isfinite(embeddings.detach().sum(dtype=torch.float64))
-        require(finite, "embeddings hold NaN or infinity: look at the learning rate and the input")
+        ok = torch.isfinite(embeddings.detach().float().norm())
+        require(ok, "embeddings or their squares hold NaN or infinity: check learning rate, input")

@@ -72,7 +72,9 @@ def _function(thing):
     code, cells = thing.__code__, list(thing.__closure__ or ())
     if not _is_own(code.co_filename):
         return [_name(thing.__globals__.get("__name__", ""), code.co_qualname), cells]
-    names = sorted(set(_global_names(code)) & set(thing.__globals__))
+    steps = (step for part in _codes(code) for step in dis.get_instructions(part))
+    looked_up = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    names = sorted(looked_up & set(thing.__globals__))
     used = [(name, _of_module(thing.__globals__[name], code, ())) for name in names]
     about = {key: value for key, value in vars(thing).items() if key not in _ABOUT}
     return [_source(code), thing.__defaults__, thing.__kwdefaults__, cells, used, about]
@@ -82,11 +84,6 @@ def _codes(code):
     """A code object and those inside it."""
     inner = [part for part in code.co_consts if isinstance(part, CodeType)]
     return [code, *(deeper for part in inner for deeper in _codes(part))]
-
-
-def _global_names(code):
-    steps = (step for part in _codes(code) for step in dis.get_instructions(part))
-    return {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
 
 
 def _of_module(thing, code, above):

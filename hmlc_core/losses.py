@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from hmlc_core import contrast
-from hmlc_core.checks import has_values, require, require_embeddings
+from hmlc_core.checks import choose, has_values, require, require_embeddings
 
 
 class Anchors(NamedTuple):
@@ -109,8 +109,8 @@ def masked_hierarchical_loss(
     """
     x, y = samples(embeddings, labels, temperature, positives)
     shape = [y.shape[1], *embeddings.shape]
-    fits = list(masks.shape) in (shape, [1, *shape[1:]])
-    require(fits, f"masks must be {shape}, not {list(masks.shape)}")
+    given = list(masks.shape) if isinstance(masks, torch.Tensor) else type(masks).__name__
+    require(given in (shape, [1, *shape[1:]]), f"masks must be a tensor {shape}, not {given}")
     masked = (x * masks.flatten(1, -2)).contiguous()  # [L, N, D]
     y = torch.where(seen(masked), y.T, -1)  # [L, N]
     anchors = anchor_losses(unit(masked), y, temperature, _of_views(positives, len(x)))
@@ -135,10 +135,9 @@ def hmce_loss(embeddings, labels, temperature=0.1, variant="paper", reduction="s
 
     reduction="none" gives the weighted terms, coarse to fine (L; "released" has none for the id).
     """
-    variants = {"paper": _hmce_paper, "released": _hmce_released}
-    require(variant in variants, f"variant must be 'paper' or 'released', not {variant!r}")
+    terms_of = choose("variant", variant, {"paper": _hmce_paper, "released": _hmce_released})
     x, y = samples(embeddings, labels, temperature)
-    terms, has_positive = variants[variant](unit(x), y, temperature, len(x) // len(embeddings))
+    terms, has_positive = terms_of(unit(x), y, temperature, len(x) // len(embeddings))
     return total(torch.stack(terms[::-1]), torch.cat(has_positive), reduction, strict)
 
 
@@ -177,8 +176,7 @@ def _hmce_released(z, y, temperature, views):
 def hmce_released_loss(embeddings, labels, temperature=0.1, reduction="sum", strict=False):
     """hmce_loss(variant="released") as its authors call it: an image id behind the finest level."""
     labels = as_labels(labels, embeddings)
-    ids = torch.arange(len(labels), device=labels.device)
-    labels = torch.cat([labels, ids[:, None]], 1)
+    labels = torch.cat([labels, torch.arange(len(labels), device=labels.device)[:, None]], 1)
     return hmce_loss(embeddings, labels, temperature, "released", reduction, strict)
 
 
@@ -219,6 +217,8 @@ class MaskedHierarchicalLoss(SupConLoss):
 
     def __init__(self, masks, temperature=0.1, **options):
         super().__init__(temperature, **options)
+        made = callable(masks) and not isinstance(masks, type)
+        require(made, f"masks must be a function, or a module made before, not {masks!r}")
         self.masks = masks
 
     def forward(self, embeddings, labels, **given):
@@ -295,7 +295,7 @@ def total(terms, has_positive, reduction, strict, weights=None):
     require(reduction in ("sum", "none"), f"reduction must be sum or none, not {reduction!r}")
     _require_positive(has_positive, strict)
     if weights is not None:
-        require(len(weights) == len(terms), f"level_weights must be {len(terms)} numbers")
+        require(len(weights) == len(terms), f"level_weights must be {len(terms)}, not {weights}")
         terms = torch.stack([term * weight for term, weight in zip(terms, weights)])
     return terms if reduction == "none" else terms.sum()
 

@@ -33,11 +33,12 @@ def gmm_masks(embeddings, levels, scope="sample", iterations=20):
         0/1 masks [levels, B, D] of the embeddings' dtype, each coordinate in exactly one level.
 
     Raises:
-        ValueError: more levels than coordinates, or NaN.
+        ValueError: more levels than coordinates, no iterations, another scope, or NaN.
     """
     require_embeddings(embeddings)
     require_room(levels, embeddings.shape[1])
     require(scope in ("sample", "batch"), f"scope must be 'sample' or 'batch', not {scope!r}")
+    require(iterations >= 1, f"iterations must be 1 or more, not {iterations}")
     x = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     items = x[None] if scope == "sample" else _batch_statistics(x)[:, None]
     return partition(_mixture_labels(items, levels, iterations), levels, embeddings)
@@ -158,4 +159,4 @@ def partition(level, levels, embeddings):
 
 def require_room(levels, dim):
     """Raise unless there is a coordinate for each level."""
-    require(1 <= levels <= dim, f"{levels} levels need at least as many coordinates, not {dim}")
+    require(1 <= levels <= dim, f"levels must be 1 to {dim}, coordinates, not {levels!r}")

@@ -105,8 +105,7 @@ class PretrainedResNet50(PartlyFrozen):
         self.net = torchvision.models.resnet50(weights="IMAGENET1K_V2")
         self.net.fc = nn.Identity()
         self.net.requires_grad_(False)
-        for part in (self.net.layer3, self.net.layer4):
-            part.requires_grad_(True)
+        nn.ModuleList([self.net.layer3, self.net.layer4]).requires_grad_(True)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None])
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None])
 

@@ -521,6 +521,8 @@ def test_gmm_masks_leave_no_row_with_a_constant_loss(levels):
         (dict(embeddings=torch.full((12, 6), math.nan)), "NaN"),
         (dict(embeddings=torch.zeros(12)), r"\[B, D\]"),
         (dict(embeddings=torch.zeros(12, 6, dtype=torch.long)), "floating"),
+        (dict(embeddings=[[0.0] * 6] * 12), "floating point tensor, not list"),
+        (dict(embeddings=torch.full((12, 6), 1e30)), "their squares"),
         (dict(embeddings=torch.zeros(0, 6)), "not empty"),
     ],
 )
@@ -535,8 +537,11 @@ def test_bad_hierarchical_input_is_named(batch):
     for call, message in [
         (
             lambda: losses.masked_hierarchical_loss(z, labels, masks.shared_masks(z, 3)),
-            "masks must be",
+            r"masks must be a tensor .* not \[3, 12, 6\]",
         ),
+        (lambda: losses.masked_hierarchical_loss(z, labels, masks.gmm_masks), "not function"),
+        (lambda: losses.MaskedHierarchicalLoss(masks.AttentionMasks), "made before, not <class"),
+        (lambda: losses.MaskedHierarchicalLoss("gmm"), "a function.* not 'gmm'"),
         (
             lambda: losses.masked_hierarchical_loss(z, labels[:, 0], masks.shared_masks(z, 2)),
             "one column per level",
@@ -545,7 +550,7 @@ def test_bad_hierarchical_input_is_named(batch):
             lambda: losses.masked_hierarchical_loss(
                 z, labels, masks.shared_masks(z, 2), level_weights=[1, 2, 3]
             ),
-            "level_weights",
+            r"level_weights must be 2, not \[1, 2, 3\]",
         ),
         (lambda: losses.hmce_loss(z, labels, variant="best"), "'best'"),
         (lambda: losses.hmce_loss(z, labels[:, :1], variant="released"), "image id"),
@@ -627,3 +632,12 @@ def test_one_mask_for_all_levels_is_that_mask_at_each(batch, unknown, large, mon
         found.append((terms.detach(), x.grad, len(calls)))
     assert torch.allclose(found[0][0], found[1][0]) and torch.allclose(found[0][1], found[1][1])
     assert [count for *_, count in found] == ([1, 3] if large == 0 else [0, 0])
+
+
+@pytest.mark.parametrize("name", ["gmm_masks", "split_masks"])
+def test_a_compiled_criterion_takes_batches_of_any_size(name):
+    criterion = losses.MaskedHierarchicalLoss(getattr(masks, name))
+    compiled = torch.compile(criterion, backend="eager", dynamic=True)
+    for n in (16, 20):
+        z, labels = torch.randn(n, 8), torch.arange(2 * n).view(n, 2) % 4
+        torch.testing.assert_close(compiled(z, labels), criterion(z, labels))

@@ -137,16 +137,19 @@ def test_attention_masks():
     "z, levels, message",
     [
         (torch.full((4, 8), float("nan")), 2, "NaN"),
-        (torch.randn(4, 3), 4, "4 levels need at least as many coordinates, not 3"),
-        (torch.randn(4, 3), 0, "0 levels"),
+        (torch.randn(4, 3), 4, "levels must be 1 to 3, coordinates, not 4"),
+        (torch.randn(4, 3), 0, "not 0"),
         (torch.randn(4), 2, r"\[B, D\]"),
+        (torch.randn(4, 8).numpy(), 2, "floating point tensor, not ndarray"),
+        (torch.full((4, 8), 1e30), 2, "their squares"),
     ],
 )
 def test_bad_input_is_named(z, levels, message):
     with pytest.raises(ValueError, match=message):
         masks.gmm_masks(z, levels)
-    with pytest.raises(ValueError, match="'image'"):
-        masks.gmm_masks(torch.randn(4, 8), 2, scope="image")
+    for option, value in {"scope": "image", "iterations": 0}.items():
+        with pytest.raises(ValueError, match=f"{option} must be .* not {value!r}"):
+            masks.gmm_masks(torch.randn(4, 8), 2, **{option: value})
 
 
 @pytest.mark.parametrize("levels", [2, 3])
