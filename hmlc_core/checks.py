@@ -37,7 +37,7 @@ def require(condition, message):
 
 def choose(what, name, among, more=""):
     """among[name], or ValueError that says what there is; `more` is said behind it."""
-    require(name in among, f"unknown {what} {name!r}: choose from {', '.join(among)}{more}")
+    require(name in [*among], f"unknown {what} {name!r}: choose from {', '.join(among)}{more}")
     return among[name]
 
 

@@ -83,9 +83,11 @@ class Run:
         """The data set of a split by name; a data set passes through.
 
         Raises:
-            ValueError: if the split that load_dataset knows is not of the run's data set.
+            ValueError: a split that is not of the run's data set, or images of another shape.
         """
         if isinstance(split, HierarchicalDataset):
+            shape, trained = (list(x.images.shape[1:]) for x in (split, self.dataset))
+            require(shape == trained, f"trained on images {trained}, which {shape} do not fit")
             return split
         if split not in self._data:
             own = self.dataset
@@ -325,10 +327,12 @@ def level_rows(run, metric, predictions, test, measure=metrics.accuracy):
 
     Args:
         predictions: of each level, int64 [N].
-        test: HierarchicalDataset of N samples.
+        test: HierarchicalDataset of N samples; ValueError if it has other levels or classes.
         measure: function (predictions [N], labels [N]) -> number.
     """
-    rows = []
+    rows, own = [], run.dataset
+    same = (test.level_names, test.class_names) == (own.level_names, own.class_names)
+    require(same, f"levels {test.level_names} and their classes must be as in training, in order")
     for level, predicted, column in zip(test.level_names, predictions, test.labels.T):
         labels = torch.from_numpy(column)
         if (labels >= 0).any():

@@ -103,10 +103,8 @@ def make_schedule(optimizer, settings, total_steps):
 
 def _require_finite(terms, where):
     if not torch.isfinite(terms).all():
-        raise FloatingPointError(
-            f"the loss is {terms.tolist()} in {where}: lower the learning rate or raise the "
-            "temperature. The checkpoint of the last whole epoch is kept"
-        )
+        advice = "lower the learning rate or raise the temperature. The last whole epoch is kept"
+        raise FloatingPointError(f"the loss is {terms.tolist()} in {where}: {advice}")
 
 
 def _record(epoch, seconds, device, terms, level_names, model):
@@ -148,7 +146,5 @@ def restore(path, state):
             part.load_state_dict(stored[key])
         return [dict(epoch) for epoch in stored["history"]]
     except Exception as error:  # torch, zipfile and pickle each have their own
-        raise ValueError(
-            f"checkpoint {path} is unreadable ({type(error).__name__}: {error}): delete it to "
-            "train this run again"
-        ) from error
+        told = f"checkpoint {path} is unreadable ({type(error).__name__}: {error})"
+        raise ValueError(f"{told}: delete it to train this run again") from error

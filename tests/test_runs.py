@@ -601,6 +601,26 @@ def test_linear_layers_are_fitted_on_train_and_tested_on_the_split(trained, monk
     assert [row["level"] for row in linear_evaluation(trained, unknown)] == ["central"]
 
 
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda x: dict(class_names=[x.class_names[0], x.class_names[1][::-1]]), "as in training"),
+        (
+            lambda x: dict(
+                labels=x.labels[:, 1:], level_names=x.level_names[1:], class_names=x.class_names[1:]
+            ),
+            r"levels \['subsidiary'\] and their classes must be as in training",
+        ),
+        (lambda x: dict(images=x.images[:, ::2, ::2]), r"trained on images \[24, 24, 1\], which"),
+    ],
+    ids=["order of classes", "a level alone", "size"],
+)
+def test_a_test_set_that_would_be_read_as_another_is_named(trained, change, message):
+    other = dataclasses.replace(trained.dataset, **change(trained.dataset))
+    with pytest.raises(ValueError, match=message):
+        linear_evaluation(trained, other)
+
+
 def test_names_are_loaded_with_the_settings_as_the_training_split(monkeypatch, fit, dataset):
     asked = []
 

@@ -29,6 +29,8 @@ def test_settings_pass_through_and_unknown_names_are_refused():
     assert preset(mine) is mine and preset(mine, "cifar100") is mine
     with pytest.raises(ValueError, match="unknown profile 'laptop'.* choose from smoke, cpu, gpu"):
         preset("laptop")
+    with pytest.raises(ValueError, match="unknown profile {'epochs': 3}: choose from"):
+        preset({"epochs": 3})
     with pytest.raises(ValueError, match="unknown .*'birds'.* hierarchical_mnist"):
         preset("cpu", "birds")
 
