@@ -35,12 +35,27 @@ folder_of_torch() {
     "$1" -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])' 2>/dev/null
 }
 
+# A command that Ctrl-C ends, with all that it has started, without a word of theirs.
+alone() {
+    set -m # a process group of its own
+    "$@" &
+    child=$!
+    set +m
+    wait "$child"
+}
+
 make_venv() {
     if .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         return
     fi
+    if [ -e .venv ] && [ ! -e .venv/keep.txt ]; then
+        echo "$PWD/.venv is not of this script, and has no pip or no Python 3.11 or newer:" \
+            "move it away, or activate an environment. Then run again." >&2
+        return 1
+    fi
     rm -rf .venv
-    "$1" -m venv .venv || {
+    mkdir .venv && : >.venv/keep.txt || return
+    alone "$1" -m venv .venv || {
         rm -rf .venv
         echo "$1 cannot make a virtual environment;" \
             "on Debian or Ubuntu: apt install python3-venv. Then run again." >&2
@@ -76,7 +91,7 @@ PY
 }
 
 pip_install() {
-    .venv/bin/python -m pip install --disable-pip-version-check "$@"
+    alone .venv/bin/python -m pip install --disable-pip-version-check "$@"
 }
 
 # On Linux the usual torch brings CUDA; without a GPU the small build does.
@@ -92,6 +107,7 @@ install_torch() {
 }
 
 stopped() {
+    if [ -n "${child:-}" ]; then kill -- "-$child" 2>/dev/null; fi
     echo "Stopped. What is finished is kept: run again to go on from here." >&2
     exit 130
 }

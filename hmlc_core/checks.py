@@ -41,14 +41,14 @@ def choose(what, name, among, more=""):
     return among[name]
 
 
-def require_embeddings(embeddings, dims=(2,)):
+def require_embeddings(embeddings, dims=(2,), what="embeddings"):
     """Raise unless `embeddings` is a finite floating tensor with as many dimensions as `dims`."""
     shapes = " or ".join({2: "[B, D]", 3: "[B, V, D]"}[d] for d in dims)
     kind = embeddings.dtype if isinstance(embeddings, torch.Tensor) else type(embeddings).__name__
     floating = getattr(kind, "is_floating_point", False)
-    require(floating, f"embeddings must be a floating point tensor, not {kind}")
+    require(floating, f"{what} must be a floating point tensor, not {kind}")
     fits = embeddings.ndim in dims and embeddings.numel() > 0
-    require(fits, f"embeddings must be {shapes} and not empty, not {list(embeddings.shape)}")
+    require(fits, f"{what} must be {shapes} and not empty, not {list(embeddings.shape)}")
     if has_values(embeddings):
         ok = torch.isfinite(embeddings.detach().float().norm())
-        require(ok, "embeddings or their squares hold NaN or infinity: check learning rate, input")
+        require(ok, f"{what} or their squares hold NaN or infinity: check learning rate, input")

@@ -47,7 +47,7 @@ def log_sum_exp(z, weights, temperature):
     """log sum_{a != i} w_a exp(z_i.z_a / t), [L, N], of unit vectors z [N, D], weights [L, N]."""
     wide = z.double() if temperature < 0.05 else z  # exp(-2 / t) becomes too small for float32
     with torch.autocast("cpu" if z.is_meta else z.device.type, enabled=False):
-        return _LogSumExp.apply(wide, weights.to(wide.dtype), temperature).to(z.dtype)
+        return _LogSumExp.apply(wide, weights.to(wide.dtype), float(temperature)).to(z.dtype)
 
 
 class _LogSumExp(torch.autograd.Function):

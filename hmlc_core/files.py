@@ -38,10 +38,9 @@ def writing(path):
         of_writer = "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
         if isinstance(error, RuntimeError) and not of_writer:
             raise  # of torch's errors only those of its writer are of the disk
-        raise OSError(
-            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some space or "
-            f"allow writing to {path.parent}, then run again: what is already saved is kept"
-        ) from error
+        told = f"cannot write {path}: {getattr(error, 'strerror', None) or error}"
+        advice = f"Free some space or allow writing to {path.parent}, then run again"
+        raise OSError(f"{told}. {advice}: what is already saved is kept") from error
     finally:
         with suppress(OSError):  # it is not there if all went well
             beside.unlink()

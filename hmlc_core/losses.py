@@ -108,10 +108,9 @@ def masked_hierarchical_loss(
         positives: bool [L, B, B]; otherwise, and for errors, as supcon_loss.
     """
     x, y = samples(embeddings, labels, temperature, positives)
-    shape = [y.shape[1], *embeddings.shape]
-    given = list(masks.shape) if isinstance(masks, torch.Tensor) else type(masks).__name__
-    require(given in (shape, [1, *shape[1:]]), f"masks must be a tensor {shape}, not {given}")
+    _require_masks(masks, [y.shape[1], *embeddings.shape])
     masked = (x * masks.flatten(1, -2)).contiguous()  # [L, N, D]
+    require_embeddings(masked, (3,), "masked embeddings")
     y = torch.where(seen(masked), y.T, -1)  # [L, N]
     anchors = anchor_losses(unit(masked), y, temperature, _of_views(positives, len(x)))
     return total(anchors.mean(), anchors.has_positive, reduction, strict, level_weights)
@@ -194,10 +193,10 @@ class SupConLoss(nn.Module):
 
     def __init__(self, temperature=0.1, **options):
         super().__init__()
-        self.loss = partial(self.function, temperature=temperature, **options)
+        self.temperature, self.loss = temperature, partial(self.function, **options)
 
     def forward(self, embeddings, labels, **given):
-        return self.loss(embeddings, labels, **given)
+        return self.loss(embeddings, labels, **{"temperature": self.temperature} | given)
 
 
 class HMCELoss(SupConLoss):
@@ -223,8 +222,21 @@ class MaskedHierarchicalLoss(SupConLoss):
 
     def forward(self, embeddings, labels, **given):
         labels = as_labels(labels, embeddings, given.get("positives"))
-        masks = self.masks(embeddings.flatten(0, -2), labels.shape[1])
-        return self.loss(embeddings, labels, masks.unflatten(1, embeddings.shape[:-1]), **given)
+        masks = masks_of(self.masks, embeddings, labels.shape[1])
+        return super().forward(embeddings, labels, masks=masks, **given)
+
+
+def masks_of(make, embeddings, levels):
+    """Masks [levels or 1, ..., D] of embeddings [..., D] by a mask maker; checks its result."""
+    flat = embeddings.flatten(0, -2)
+    made = make(flat, levels)
+    _require_masks(made, [levels, *flat.shape])
+    return made.unflatten(1, embeddings.shape[:-1])
+
+
+def _require_masks(masks, shape):
+    given = list(masks.shape) if isinstance(masks, torch.Tensor) else type(masks).__name__
+    require(given in (shape, [1, *shape[1:]]), f"masks must be a tensor {shape}, not {given}")
 
 
 # What every loss uses
@@ -247,7 +259,7 @@ def as_labels(labels, embeddings, positives=None, levels=True):
         labels = torch.zeros((n, len(positives)) if levels else n, dtype=torch.long)
     if not isinstance(labels, torch.Tensor):
         array = np.array(labels)
-        require(array.dtype.kind in "iub", f"labels must be integers, not {array.dtype}")
+        require(np.can_cast(array.dtype, np.int64), f"labels must be integers, not {array.dtype}")
         labels = torch.from_numpy(array.astype(np.int64))
     fits = labels.ndim == 1 + levels and len(labels) == n and not labels.is_floating_point()
     wanted = f"integers [{n}, L], one column per level," if levels else f"integers [{n}]"

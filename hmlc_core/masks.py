@@ -95,16 +95,15 @@ class AttentionMasks(nn.Module):
     def __init__(self, dim, levels):
         super().__init__()
         hidden = dim // 2 + 1
-        self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
-            for _ in range(levels)
-        )
+        heads = [[nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim)] for _ in range(levels)]
+        self.heads = nn.ModuleList(nn.Sequential(*layers) for layers in heads)
 
     def forward(self, embeddings, levels=None):
-        """embeddings [B, D] -> masks [levels, B, D], positive, mean 1 over the coordinates."""
-        made = len(self.heads)
-        require(levels in (None, made), f"made for {made} levels, called for {levels}")
-        return torch.stack([self.gate(head(embeddings)) for head in self.heads])
+        """embeddings [B, D] -> masks [levels, B, D], positive, mean 1 over the coordinates; in the
+        precision of the heads, whatever autocast has made of the embeddings."""
+        require(levels in (None, len(self.heads)), f"{len(self.heads)} heads for {levels} levels")
+        x = embeddings.to(self.heads[0][0].weight.dtype)
+        return torch.stack([self.gate(head(x)) for head in self.heads])
 
     def gate(self, logits):
         """Logits [B, D] of a head -> its mask, positive, mean 1 over the coordinates."""
@@ -139,8 +138,8 @@ def sign_masks(embeddings, levels):
     cut a zero-mean normal distribution with the sample's root mean square into equal parts.
     """
     cuts = torch.special.ndtri(torch.arange(1, levels, device=embeddings.device) / levels)
-    rms = embeddings.square().mean(-1, keepdim=True).sqrt()
-    above = embeddings[..., None] > cuts.to(embeddings.dtype) * rms[..., None]
+    rms = embeddings.float().square().mean(-1, keepdim=True).sqrt()  # half precision overflows
+    above = embeddings[..., None] > cuts * rms[..., None]
     return partition(levels - 1 - above.sum(-1), levels, embeddings)
 
 

@@ -112,8 +112,7 @@ class Objective(nn.Module):
 
     def level_masks(self, embeddings):
         """Masks [levels, ..., D] of embeddings [..., D]."""
-        flat = embeddings.flatten(0, -2)
-        return self.masks(flat, self.levels).unflatten(1, embeddings.shape[:-1])
+        return losses.masks_of(self.masks, embeddings, self.levels)
 
     def forward(self, embeddings, labels):
         """Loss terms of embeddings [B, V, D] with labels [B, L], one per level, coarse to fine."""

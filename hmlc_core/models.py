@@ -15,11 +15,8 @@ class SmallCNN(nn.Module):
 
     def __init__(self, channels, width):
         super().__init__()
-        self.fine = nn.Sequential(
-            *_conv(channels, width, 5, 3),
-            *_conv(width, 2 * width, 3, 2),
-            *_conv(2 * width, 4 * width, 3, 1),
-        )
+        first, second = _conv(channels, width, 5, 3), _conv(width, 2 * width, 3, 2)
+        self.fine = nn.Sequential(*first, *second, *_conv(2 * width, 4 * width, 3, 1))
         depthwise = DepthwiseConv2d(4 * width, 4 * width, 3, 2, 1, groups=4 * width, bias=False)
         self.coarse = nn.Sequential(depthwise, *_conv(4 * width, 4 * width, 1, 1))
 
@@ -64,9 +61,8 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs, outputs, stride):
         super().__init__()
         first, second = _conv(inputs, outputs, 3, stride), _conv(outputs, outputs, 3, 1)
-        self.body, self.shortcut = nn.Sequential(*first, *second[:-1]), nn.Identity()
-        if stride > 1:
-            self.shortcut = nn.Sequential(*_conv(inputs, outputs, 1, stride)[:-1])
+        shortcut = _conv(inputs, outputs, 1, stride)[:-1] if stride > 1 else []
+        self.body, self.shortcut = nn.Sequential(*first, *second[:-1]), nn.Sequential(*shortcut)
 
     def forward(self, x):
         return torch.relu_(self.body(x) + self.shortcut(x))

@@ -165,7 +165,7 @@ class PerLevelHeads(nn.Module):
     def forward(self, embeddings, labels, temperature=0.1, reduction="sum", strict=False):
         """Features [B, F] or [B, V, F], labels int [B, L] -> sum over levels, or its L terms."""
         x, y = samples(embeddings, labels, temperature)
-        require(len(self.heads) == y.shape[1], f"{len(self.heads)} heads, {y.shape[1]} levels")
+        require(len(self.heads) == y.shape[1], f"{len(self.heads)} heads for {y.shape[1]} levels")
         z = torch.stack([unit(head(x).to(x.dtype)) for head in self.heads])
         anchors = losses.anchor_losses(z, y.T, temperature)
         return total(anchors.mean(), anchors.has_positive, reduction, strict)

@@ -138,10 +138,9 @@ def _kept_outputs(path, count):
 def encode(model, dataset, settings, device):
     """Features [N, F] and embeddings [N, D] of a data set, without augmentation, on the CPU."""
     model.eval()
-    outputs = []
-    for inputs in source_of(settings).clean(dataset, settings, device):
-        outputs.append([x.cpu() for x in model.embed(inputs, devices.autocast(device))])
-    return tuple(torch.cat(parts) for parts in zip(*outputs))
+    batches = source_of(settings).clean(dataset, settings, device)
+    outputs = [model.embed(inputs, devices.autocast(device)) for inputs in batches]
+    return tuple(torch.cat(parts).cpu() for parts in zip(*outputs))
 
 
 def source_of(settings):
@@ -215,9 +214,9 @@ def pretrain(
     """
     method = methods.get(method)
     dataset = load_dataset(dataset, settings, "train") if isinstance(dataset, str) else dataset
+    _check_trainable(dataset)
     settings, seed = preset(settings, kind_of(dataset.name)), checked("seed", int, seed)
     device = torch.device(device) if device else devices.best_device()
-    _check_trainable(dataset)
     if device.type == "cpu":
         keep_freed_memory()
     config = configuration(dataset, method, settings, seed, device)
@@ -228,7 +227,7 @@ def pretrain(
     source = source_of(settings)(dataset, settings, device)
     path, names = place / "checkpoint.pt", dataset.level_names
     hidden = {} if progress else {"disable": True}  # else TQDM_DISABLE says
-    with bar(desc=f"{method.key} seed {seed}", **hidden) as shown:
+    with bar(desc=f"{method.key} seed {seed}", **hidden) as shown, torch.random.fork_rng():
         history = train.train(model, source, settings, seed, device, path, names, shown, snapshots)
     parts = (dataset, method.key, settings, seed, model.eval(), history, place, hash_of(config))
     return Run(*parts, device, label or method.key)
@@ -278,6 +277,9 @@ def keep_freed_memory():
 
 
 def _check_trainable(dataset):
+    told = f"give a HierarchicalDataset (own.read gives it first), not {type(dataset).__name__}"
+    require(isinstance(dataset, HierarchicalDataset), told)
+    require((dataset.labels >= 0).any(), f"none of {len(dataset)} samples has a label")
     for level, names, column in zip(dataset.level_names, dataset.class_names, dataset.labels.T):
         sizes = np.bincount(column[column >= 0])
         alone = [name for name, size in zip(names, sizes) if size == 1]

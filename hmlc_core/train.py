@@ -44,7 +44,8 @@ def train(model, source, settings, seed, device, path, level_names, bar, snapsho
         start, terms = time.perf_counter(), []
         where = f"epoch {epoch + 1} of {path.parent.name}"
         source.begin(seed, epoch)
-        generator = torch.Generator(device).manual_seed(seed * 100_003 + epoch)  # no state to keep
+        generator = torch.Generator(device).manual_seed((seed * 100_003 + epoch) % 2**63)
+        torch.manual_seed(generator.initial_seed())  # for methods that draw; no state to keep
         order = torch.randperm(len(source), device=device, generator=generator)
         model.train()
         for batch in order.split(settings.batch_size)[:steps]:  # whole batches only

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from hmlc_core import distributed
-from hmlc_core.checks import require
+from hmlc_core.checks import choose, require
 
 
 class Pictures:
@@ -77,7 +77,7 @@ def two_views(images, augmentation, generator=None):
     Returns:
         float32 [B, 2, C, H, W] in 0..1.
     """
-    augment, numbers = AUGMENTATIONS[augmentation]
+    augment, numbers = choose("augmentation", augmentation, AUGMENTATIONS)
     x = to_float(images).repeat_interleave(2, 0)
     total = distributed.processes() * len(x)
     draws = torch.rand(numbers, total, device=x.device, generator=generator)
@@ -123,8 +123,7 @@ def warp(x, affine, padding_mode="zeros"):
     """
     v, u = ((torch.arange(n, dtype=x.dtype, device=x.device) * 2 + 1) / n - 1 for n in x.shape[2:])
     of_u, of_v, shift = torch.stack(affine, 1).view(-1, 2, 3, 1).unbind(2)
-    grid = (of_u * u + shift)[:, :, None] + (of_v * v)[..., None]  # [B, 2, H, W]
-    grid = grid.permute(0, 2, 3, 1)
+    grid = ((of_u * u + shift)[:, :, None] + (of_v * v)[..., None]).permute(0, 2, 3, 1)
     return F.grid_sample(x, grid, padding_mode=padding_mode, align_corners=False)
 
 

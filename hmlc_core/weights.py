@@ -7,7 +7,6 @@ import torch
 from hmlc_core import devices, files, methods, runs
 from hmlc_core.data import weight_files
 from hmlc_core.data.load import load_dataset
-from hmlc_core.data.weight_files import read_card
 from hmlc_core.settings import Settings
 
 FOLDER = files.CODE / "data" / "weights"
@@ -46,7 +45,7 @@ def load_weights(dataset, method, folder=FOLDER, device=None):
     method = methods.get(method)
     name = dataset if isinstance(dataset, str) else dataset.name
     path = weight_files.path_of(folder, name, method.key)
-    card = read_card(path)
+    card = weight_files.read_card(path)
     device = torch.device(device) if device else devices.best_device()
     settings, seed = Settings(**card["settings"]), card["seed"]
     data = load_dataset(dataset, settings, "train") if isinstance(dataset, str) else dataset

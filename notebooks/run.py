@@ -10,9 +10,16 @@ import time
 from pathlib import Path
 
 GO_ON = "What is finished is kept: run again to go on from here."
-STOPPED = f"\nStopped. {GO_ON}"
+
+
+def stop(*_):
+    """End as Ctrl-C does."""
+    print(f"\nStopped. {GO_ON}", file=sys.stderr)
+    sys.exit(130)
+
+
 if __name__ == "__main__":  # what is imported below takes seconds
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(STOPPED))
+    signal.signal(signal.SIGINT, stop)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -41,7 +48,7 @@ def main(words=None):
     try:
         sys.exit(carry_out(args))
     except KeyboardInterrupt:
-        sys.exit(STOPPED)
+        stop()
 
 
 def interrupt(*_):
@@ -88,7 +95,8 @@ def run_all(args, plans):
         os.environ["HMLC_JOBS"] = str(args.jobs)  # for the kernels of notebooks
     new = [one for one in plans if not work.is_there(one)]
     guesses = [guess(number_of(path), dataset, plans, new) for path, dataset in steps]
-    announce(args, len(plans), len(new), sum(guesses))
+    trains = any(number_of(path) in PER_DATASET for path, _ in steps)
+    announce(args, len(plans) if trains else 0, len(new) if trains else 0, sum(guesses))
     start, missing = time.monotonic(), {}
     for step, (notebook, dataset) in enumerate(steps):
         elapsed = time.monotonic() - start

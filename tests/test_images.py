@@ -22,6 +22,16 @@ def test_a_picture_is_the_same_in_every_mode(mode, tmp_path):
     assert np.abs(read_image(path).astype(int) - grey[..., None]).max() <= 2
 
 
+def test_8_bits_in_a_file_of_16_are_named_and_black_is_black(tmp_path):
+    for values in (np.arange(16), np.zeros(16)):
+        Image.fromarray(values.astype(np.uint16).reshape(4, 4)).save(
+            tmp_path / f"{values[1]:g}.png"
+        )
+    with pytest.raises(ValueError, match="values 0 to 15 in mode I;16: save it with 8 or 16 bits"):
+        read_image(tmp_path / "1.png")
+    assert not read_image(tmp_path / "0.png").any()
+
+
 def test_grey_steps_of_16_bits_stay_apart(tmp_path):
     Image.fromarray(np.array([[0, 257, 30000, 65535]], np.uint16)).save(tmp_path / "x.png")
     assert read_image(tmp_path / "x.png")[0, :, 0].tolist() == [0, 1, 116, 255]

@@ -540,6 +540,15 @@ def test_bad_hierarchical_input_is_named(batch):
             r"masks must be a tensor .* not \[3, 12, 6\]",
         ),
         (lambda: losses.masked_hierarchical_loss(z, labels, masks.gmm_masks), "not function"),
+        (
+            lambda: losses.masked_hierarchical_loss(z, labels, math.nan * masks.split_masks(z, 2)),
+            "masked embeddings or their squares hold NaN",
+        ),
+        (
+            lambda: losses.MaskedHierarchicalLoss(lambda z, n: torch.ones_like(z))(z, labels),
+            r"masks must be a tensor \[2, 12, 6\], not \[12, 6\]",
+        ),
+        (lambda: losses.supcon_loss(z, np.full(12, 2**63 + 5)), "integers, not uint64"),
         (lambda: losses.MaskedHierarchicalLoss(masks.AttentionMasks), "made before, not <class"),
         (lambda: losses.MaskedHierarchicalLoss("gmm"), "a function.* not 'gmm'"),
         (
@@ -557,6 +566,30 @@ def test_bad_hierarchical_input_is_named(batch):
     ]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("criterion", [losses.SupConLoss, losses.HMCELoss])
+def test_a_temperature_that_learns_is_a_parameter_of_the_criterion(criterion, batch):
+    temperature = torch.nn.Parameter(torch.tensor(0.2))
+    of_masks = losses.MaskedHierarchicalLoss(masks.split_masks, temperature=temperature)
+    z, labels = batch
+    for made, y in ((criterion(temperature), labels), (of_masks, labels)):
+        y = y[:, 0] if type(made) is losses.SupConLoss else y
+        assert [*made.parameters()] == [temperature] and "temperature" in made.state_dict()
+        temperature.grad = None
+        made(z, y).backward()
+        assert temperature.grad != 0
+        torch.testing.assert_close(
+            made(z, y, temperature=0.7),
+            type(made)(*((masks.split_masks,) if made is of_masks else ()), temperature=0.7)(z, y),
+        )
+
+
+@pytest.mark.parametrize("n", [8, 300])
+def test_a_temperature_of_one_number_may_be_a_tensor_of_any_shape(n):
+    z, y = torch.randn(n, 8), torch.arange(n) % 3
+    given = losses.supcon_loss(z, y, torch.tensor([0.2])).squeeze()
+    torch.testing.assert_close(given, losses.supcon_loss(z, y, 0.2))
 
 
 def test_autocast_does_not_make_the_loss_coarser(batch):

@@ -129,8 +129,15 @@ def test_attention_masks():
     assert not found[0].allclose(found[1])
     found.square().sum().backward()
     assert z.grad.abs().sum() > 0 and all(p.grad is not None for p in attention.parameters())
-    with pytest.raises(ValueError, match="made for 3 levels, called for 2"):
+    with pytest.raises(ValueError, match="3 heads for 2 levels"):
         attention(z, 2)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_masks_in_half_precision_are_those_in_single(kind):
+    z = (200 * torch.randn(8, 16)).to(kind)
+    for make in (masks.gmm_masks, masks.sign_masks, masks.AttentionMasks(16, 2)):
+        torch.testing.assert_close(make(z, 2).float(), make(z.float(), 2))
 
 
 @pytest.mark.parametrize(

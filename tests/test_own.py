@@ -78,6 +78,8 @@ def test_broken_files_are_named_and_left_out(folder):
     assert len(dataset) == len(groups) == 18
     assert sorted(name.rsplit("/", 1)[1] for name in broken) == ["cut.png", "empty.png", "text.jpg"]
     assert all("cannot read image" in reason for reason in broken.values())
+    with pytest.warns(UserWarning, match="3 files cannot be read and are left out"):
+        own.read(folder, size=16)
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
@@ -144,6 +146,7 @@ def test_csv_with_unknown_labels(folder):
         ("file,a\n", "0 rows"),
         ("file,a\nx.png,b,c\n", "row 2 with another number"),
         ('file,a\n"x.png,b\n', "readable csv"),
+        ('file,a,b\nx.png,c,d\ny.png,"c,d\n', "no readable csv"),
     ],
 )
 def test_csv_that_is_none_is_refused(tmp_path, text, message):
@@ -215,6 +218,40 @@ def test_division_spares_a_share_of_each_class(folder):
     assert (
         own.divide(dataset, groups, share=0.34)[1].images == test.images
     ).all() and test.split == "test"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(share=20), "share must be below 1, not 20"),
+        (dict(share=0), "share must be a finite number above 0, not 0"),
+        (dict(share="0.2"), "share must be .*, not '0.2'"),
+        (dict(seed=None), "seed must be a whole number .*, not None"),
+        (dict(groups=[0, 1]), r"groups must be \[18\], not \[2\]"),
+    ],
+)
+def test_a_division_that_cannot_be_is_named(change, message, folder):
+    dataset, groups, _ = own.read(folder, size=8)
+    with pytest.raises(ValueError, match=message):
+        own.divide(dataset, **{"groups": groups} | change)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (dict(levels=["a"]), "levels and names are of tables, but .* is a folder"),
+        (dict(names="nope.csv"), "names='nope.csv' is no file"),
+        (dict(parents="nope.csv"), "parents='nope.csv' is no file"),
+    ],
+)
+def test_what_a_folder_has_no_use_for_is_named(given, message, folder):
+    with pytest.raises(ValueError, match=message):
+        own.read(folder, 8, **given)
+
+
+def test_one_level_may_be_given_as_a_text(folder):
+    (folder / "t.csv").write_text("file,of,s\nanimal/dog/00.jpg,a,b\nanimal/cat/10.png,c,d\n")
+    assert own.read(folder / "t.csv", 8, levels="of")[0].level_names == ["of"]
 
 
 def test_small_classes_stay_in_train_and_single_samples_become_unknown(folder):

@@ -196,17 +196,48 @@ def test_ctrl_c_while_it_starts_is_one_line(project, tmp_path):
     assert err.strip() == f"Stopped. {run.GO_ON}"
 
 
-def test_ctrl_c_while_packages_are_installed_is_one_line():
-    script = "source environment.sh; has_packages() { false; }; make_venv() { sleep 30; }; "
+SLOW = """
+import signal, subprocess, sys, time
+if __name__ == "__main__":
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    print("working", flush=True)
+    time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("step", ["python -m venv", "python -m pip install"])
+def test_ctrl_c_while_packages_are_installed_is_one_line(step, tmp_path):
+    """Sent to a process of Python that has started another, as venv and pip do."""
+    for name in ("environment.sh", "run_all.sh", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "notebooks/study").mkdir(parents=True)
+    shutil.copy(ROOT / "notebooks/study/options.py", tmp_path / "notebooks/study")
+    for package in ("venv", "pip"):
+        (tmp_path / f"{package}.py").write_text(SLOW if package in step else "")
+    if "pip" in step:
+        (tmp_path / ".venv/bin").mkdir(parents=True)
+        (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
+    shell = "source environment.sh; has_packages() { false; }; install_torch() { :; }; "
     process = subprocess.Popen(
-        ["bash", "-c", script + "install_packages"], cwd=ROOT, text=True, start_new_session=True,
+        ["bash", "-c", shell + "install_packages"], cwd=tmp_path, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdout.readline().startswith("Installing")
+    assert process.stdout.readline() == "working\n"
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=20)  # ends once no part of it writes any more
     assert (process.returncode, out, err) == (130, "", f"Stopped. {run.GO_ON}\n")
+
+
+def test_an_environment_of_somebody_else_is_not_deleted(tmp_path):
+    shutil.copy(ROOT / "environment.sh", tmp_path)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/mine").touch()
+    command = ["bash", "-c", "source environment.sh; make_venv python3"]
+    ended = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
+    assert ended.returncode == 1 and ".venv is not of this script" in ended.stderr
+    assert (tmp_path / ".venv/mine").exists()
 
 
 # ------------------------------------------------------------ options, before anything is installed

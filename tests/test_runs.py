@@ -670,6 +670,11 @@ def test_runs_are_kept_under_data_unless_said_otherwise(fit, dataset, monkeypatc
 # ------------------------------------------------------------ what cannot work
 
 
+def test_a_data_set_without_labels_is_named(fit, dataset):
+    with pytest.raises(ValueError, match="none of 96 samples has a label"):
+        fit(data=dataclasses.replace(dataset, labels=0 * dataset.labels - 1))
+
+
 def test_class_with_one_sample_is_named(fit, dataset):
     labels = dataset.labels.copy()
     labels[labels[:, 1] == 7, 1] = 6
@@ -678,10 +683,21 @@ def test_class_with_one_sample_is_named(fit, dataset):
         fit(data=dataclasses.replace(dataset, labels=labels))
 
 
+def test_labels_that_change_in_place_make_another_run(fit, dataset):
+    first = fit(data=dataset)
+    dataset.labels[:, 1] = dataset.labels[:, 0]
+    assert fit(data=dataset).folder != first.folder
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
         (dict(method="hmce"), "unknown method 'hmce': choose from cross_entropy"),
+        (dict(data=(1, 2, {})), "give a HierarchicalDataset .own.read gives it first., not tuple"),
+        (
+            dict(method=Method("flat", "", "ours", "", masks=lambda z, n: torch.ones_like(z))),
+            r"masks must be a tensor \[2, 64, 16\], not \[64, 16\]",
+        ),
         (dict(settings="laptop"), "unknown profile 'laptop'.*: choose from smoke, cpu, gpu"),
     ],
 )

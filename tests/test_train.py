@@ -299,6 +299,21 @@ def test_same_seed_same_bits_other_seed_other_bits(fit, tmp_path):
     assert first.config_hash == again.config_hash != other.config_hash
 
 
+class Dropped(torch.nn.Module):
+    """Masks of somebody who draws numbers without asking where from."""
+
+    def __init__(self, dim, levels):
+        super().__init__()
+
+    def forward(self, embeddings, levels):
+        return torch.nn.functional.dropout(torch.ones(levels, *embeddings.shape), 0.5)
+
+
+@pytest.mark.parametrize("seed", [10**15, 2**63])
+def test_large_seeds_train(fit, seed):
+    assert fit("split", dataclasses.replace(TINY, epochs=1), seed=seed).seed == seed
+
+
 def test_global_random_state_is_not_touched(fit):
     torch.manual_seed(5)
     np.random.seed(5)
@@ -316,6 +331,7 @@ def test_global_random_state_is_not_touched(fit):
         ("g_hmlc", dict(optimizer="sgd", learning_rate=0.1), False),
         ("split", dict(fresh=True), True),
         (SEPARABILITY, {}, False),
+        (Method("dropped", "dropped", "ours", "a test", masks=Dropped), {}, False),
     ],
 )
 def test_resume_equals_uninterrupted_bit_for_bit(

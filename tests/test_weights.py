@@ -24,7 +24,7 @@ from hmlc_core import (
     save_weights,
 )
 from hmlc_core.data import pretrained, weight_files
-from hmlc_core.weights import read_card
+from hmlc_core.data.weight_files import read_card
 from study import plan, results
 
 SETTINGS = Settings(canvas=24, train_size=64, test_size=64, dim=8, epochs=1, batch_size=32)

@@ -599,6 +599,8 @@ def test_crossings_are_of_decided_differences_alone():
     made = at_budgets("shared", {10: 0.2, 40: 0.9}) + at_budgets("split", {10: 0.5, 40: 0.95})
     text = sentences.crossings(numbers_of(made))
     assert text.startswith("from 10 to 40 epochs no two methods")
+    made += [row for row in at_budgets("split", {160: 0.95}) if row["seed"] == 0]
+    assert sentences.crossings(numbers_of(made)) == text
 
 
 def test_claims_by_budget_are_those_of_runs_with_these_epochs():

@@ -114,12 +114,18 @@ class HierarchicalDataset:
         return [len(names) for names in self.class_names]
 
     @cached_property
-    def fingerprint(self):
-        """A hash of pixels and labels: caches made from this data set are keyed by it."""
+    def _hash_of_images(self):
         about = repr((self.images.shape, self.level_names, self.class_names))
         digest = hashlib.blake2b(about.encode(), digest_size=8)
         digest.update(self.images)
-        digest.update(self.labels)
+        return digest
+
+    @property
+    def fingerprint(self):
+        """A hash of pixels and labels: caches made from this data set are keyed by it. Labels may
+        be changed in place; for other images or names make another (dataclasses.replace)."""
+        digest = self._hash_of_images.copy()
+        digest.update(np.ascontiguousarray(self.labels))
         if self.composer is not None:
             digest.update(self.composer.fingerprint.encode())
         return digest.hexdigest()
@@ -169,7 +175,7 @@ class HierarchicalDataset:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is truncated, no .npz, or lacks a key.
+            ValueError: if it is truncated, no .npz, lacks a key, or holds no data set.
         """
         path = Path(path)
         if not path.exists():
@@ -179,19 +185,22 @@ class HierarchicalDataset:
                 parts = {key: stored[key] for key in stored.files}
             levels = parts["level_names"].tolist()
             class_names = [parts[f"class_names_{i}"].tolist() for i in range(len(levels))]
-            given = parts["images"], parts["labels"], levels, class_names, str(parts["split"])
+            return cls(
+                parts["images"],
+                parts["labels"],
+                levels,
+                class_names,
+                str(parts["split"]),
+                str(parts.get("name", path.stem)),
+                str(parts.get("source", path.name)),
+                parts=parts.get("parts"),
+                notes=list(map(str, parts.get("notes", ()))),
+            )
         except Exception as error:  # numpy, zipfile and zlib each have their own
             raise ValueError(
                 f"{path} is not a readable data set file ({type(error).__name__}: "
                 f"{str(error).split('. ')[0]}): delete it and make it again"
             ) from error
-        return cls(
-            *given,
-            str(parts.get("name", path.stem)),
-            str(parts.get("source", path.name)),
-            parts=parts.get("parts"),
-            notes=list(map(str, parts.get("notes", ()))),
-        )
 
 
 def encode(table):

@@ -43,7 +43,7 @@ def _to_rgb(image):
 def _to_8_bits(image):
     values = np.asarray(image)
     small, large = values.min(), values.max()
-    in_doubt = image.mode == "I" and large < 256  # 8 bits stored as 32?
+    in_doubt = 0 < large < 256  # 8 bits stored as 16 or 32?
     if image.mode == "F" or small < 0 or large > 65535 or in_doubt:
         raise ValueError(
             f"values {small:g} to {large:g} in mode {image.mode}: save it with 8 or 16 bits"

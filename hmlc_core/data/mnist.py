@@ -65,6 +65,7 @@ def build_hierarchical_mnist(
     """
     recipe = Composer(digits, digit_labels, canvas, labels, subsidiaries)
     _require_whole("n", n, 1)
+    _require_whole("seed", seed, 0)
     rng = np.random.default_rng(seed)
     count = len(recipe.digits)
     chosen = [rng.permutation(np.arange(n) % count) for _ in range(1 + subsidiaries)]

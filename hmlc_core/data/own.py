@@ -59,6 +59,8 @@ def read(path, size=64, ignore=(), ends="own", tree=True, levels=None, names=Non
         raise ValueError(f"ends must be 'own' or 'unknown', not {ends!r}")
     path, notes, size = Path(path).expanduser().absolute(), Notes(), checked("size", int, size)
     ignore = [ignore] if isinstance(ignore, (str, Path)) else list(ignore)
+    levels = [levels] if isinstance(levels, str) else levels
+    names, parents = _table("names", names), _table("parents", parents)
     source = _find(path, list(map(str, ignore)), levels, names, notes)
     source = _with_parents(source, path, parents, notes)
     source, pictures = _read(source, path, size, notes)
@@ -112,8 +114,23 @@ class Source:
         )
 
 
+def _table(what, path):
+    """The path of a table that was asked for; None if none was."""
+    if not path:
+        return None
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{what}='{path}' is no file: give a csv, or leave {what} out")
+    return path
+
+
 def _find(path, ignore, levels, names, notes):
     if path.is_dir():
+        if levels or names:
+            raise ValueError(
+                f"levels and names are of tables, but {path} is a folder: its folders are the "
+                "classes. Leave them out, or give a csv"
+            )
         source = _of_folder(path, ignore, notes)
     elif path.is_file():
         found = tables.read_table(path, notes, levels, names)
@@ -161,7 +178,7 @@ def _without_unread(source):
 
 def _with_parents(source, path, parents, notes):
     """The source with the levels that a table class, parent puts above its only level."""
-    table = Path(parents).expanduser() if parents else _table_of_parents(source, path, notes)
+    table = parents or _table_of_parents(source, path, notes)
     if not table:
         return source
     if len(source.levels) > 1:
@@ -229,7 +246,8 @@ def _read(source, path, size, notes):
             f"none of the {len(found)} files of {path} can be read, e.g. {_first(whole.broken)}"
         )
     if whole.broken:
-        notes.append(f"{len(whole.broken)} files cannot be read and are left out: see broken")
+        tell = notes.warn if broken else notes.append  # of damage; not of formats
+        tell(f"{len(whole.broken)} files cannot be read and are left out: see broken")
     _tell_of_lost_classes(source, whole, path, notes)
     return whole, [found[k] for k in kept]
 
@@ -428,6 +446,7 @@ def divide(dataset, groups, share=0.2, seed=0, validation="train"):
     on held-out views of the others; labels that do not count are -1 there.
 
     Args:
+        share: above 0 and below 1.
         validation: where pictures of a validation part go: "train", "test" or "out" (nowhere).
             Where the data have no test part, they are the test, with a warning, unless "out".
 
@@ -439,7 +458,11 @@ def divide(dataset, groups, share=0.2, seed=0, validation="train"):
     """
     if validation not in ("train", "test", "out"):
         raise ValueError(f"validation must be 'train', 'test' or 'out', not {validation!r}")
-    rng, notes = np.random.default_rng(seed), Notes(dataset.notes)
+    if checked("share", float, share) >= 1:
+        raise ValueError(f"share must be below 1, not {share}: 0.2 is a fifth")
+    if np.shape(groups) != (len(dataset),):
+        raise ValueError(f"groups must be [{len(dataset)}], not {list(np.shape(groups))}")
+    rng, notes = np.random.default_rng(checked("seed", int, seed)), Notes(dataset.notes)
     pixels = same_pixels(dataset.images)
     units, numbers = _joined(pixels, groups), dataset.labels.copy()
     finest, kept = numbers[:, -1], np.ones(len(groups), bool)

@@ -182,9 +182,10 @@ def _split(text, delimiter):
             found[one] = _rows(text, one)
         except csv.Error as error:
             problem = error
-    if not found:
-        raise problem
-    return found[max(found, key=lambda one: _evenness(found[one], one))]
+    best = found and found[max(found, key=lambda one: _evenness(found[one], one))]
+    if problem and (not best or max(map(len, best)) == 1):
+        raise problem  # of another delimiter, in a text that this one does not divide
+    return best
 
 
 def _rows(text, delimiter):
@@ -461,7 +462,7 @@ def _named(path, titles, rows, names, notes):
     numbers = {field for row in rows for field in row if field}
     if not names and not (numbers and all(field.isdecimal() for field in numbers)):
         return titles, rows
-    for other in [Path(names)] if names else _beside(path):
+    for other in [names] if names else _beside(path):
         found = _names_of(other, rows, notes)
         if found:
             notes.append(f"names of classes are those of {other.name}: {', '.join(found)}")

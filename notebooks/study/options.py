@@ -69,7 +69,7 @@ def _named():
 
 
 def _at_least_one(text):
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return int(text)
 
@@ -130,7 +130,9 @@ def work_folder():
     try:
         return Path(place).expanduser()
     except RuntimeError as error:  # the home of somebody who is not there
-        sys.exit(f"run_all.sh: $HMLC_ROOT is {place}: {error}. Correct it, or unset it")
+        sys.exit(
+            f"run_all.sh: $HMLC_ROOT is {place}: {str(error).rstrip('.')}: correct it, or unset it"
+        )
 
 
 def main():

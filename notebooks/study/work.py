@@ -14,6 +14,7 @@ import joblib
 import torch
 
 from hmlc_core import devices, files, load_dataset, pretrain, runs, weights
+from hmlc_core.data.weight_files import read_card
 from study import evaluation, plan, results
 
 # Seconds of training for a million pixels seen, one CPU thread or an A100: a first guess, until the
@@ -85,7 +86,7 @@ def without_training(one):
 def _from_weights(one):
     """The Run of the committed weights of a plan, or None if there are none that fit."""
     try:
-        card = weights.read_card(weights.FOLDER / f"{one.dataset}-{one.method}.safetensors")
+        card = read_card(weights.FOLDER / f"{one.dataset}-{one.method}.safetensors")
     except FileNotFoundError:
         return None
     fits = (card["settings"], card["seed"]) == (asdict(one.settings), one.seed)
