@@ -59,8 +59,8 @@ def test_names_and_order_are_those_of_the_methods():
         ("g_hmlc@6@fresh=False", "G-HMLC, 6 epochs, same images"),
         ("split@lr1e-05@b32", "control: split, learning rate 1e-05, batch size 32"),
         ("split@dim=64@my", "control: split, dim 64, my"),
-        ("shared_without_batchnorm", "shared, no BatchNorm"),
-        ("a_hmlc_without_batchnorm@4", "A-HMLC, no BatchNorm, 4 epochs"),
+        ("shared_without_batchnorm", "shared without BatchNorm"),
+        ("a_hmlc_without_batchnorm@4", "A-HMLC without BatchNorm, 4 epochs"),
         ("g_hmlc@from_scratch@240", "G-HMLC, from scratch, 240 epochs"),
         ("my_method", "my_method"),
     ],
@@ -399,7 +399,9 @@ def test_accuracy_against_epochs_joins_means_only_of_the_same_seeds():
     figure = figures.accuracy_against_epochs(points, ["a", "b"])
     assert [axis.get_title() for axis in figure.axes] == ["control: split", "G-HMLC"]
     for axis in figure.axes:
-        means, first, second, *others = axis.lines
+        grey = [line for line in axis.lines if line.get_color() == "0.85"]  # of the other method
+        assert [line.get_ydata().tolist() for line in grey] == [[20, 50], [20, 20]]
+        means, first, second, *others = [line for line in axis.lines if line not in grey]
         assert np.allclose(means.get_xydata(), [[2, 20], [4, 50]]) and means.get_label() == "a"
         assert np.allclose(first.get_ydata(), [10, 50, 80])
         assert second.get_ydata()[:2] == pytest.approx([30, 50])

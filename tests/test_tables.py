@@ -234,7 +234,7 @@ def test_separation_and_heads_are_of_the_embedding():
     first, second = tables.heads(numbers).to_dict("records")
     assert first["k-NN on z, central, %"].startswith("60.0")
     assert (first["effective rank"], second["effective rank"]) == ("25.0", "3.0")
-    assert second["projection head"] == "shared, no BatchNorm" and second["seeds"] == 2
+    assert second["projection head"] == "shared without BatchNorm" and second["seeds"] == 2
 
 
 def test_tails_are_accuracies_of_head_and_tail():

@@ -55,7 +55,7 @@ def method_name(label):
     plain = key.removesuffix(NO_BATCHNORM)
     name = METHODS[plain].name if plain in METHODS else OTHERS.get(plain, plain)
     if key != plain:
-        name = name.removeprefix("control: ") + ", no BatchNorm"
+        name = name.removeprefix("control: ") + " without BatchNorm"
     return ", ".join([name, *map(_in_words, changed.split("@"))]) if changed else name
 
 
@@ -589,18 +589,22 @@ def accuracy_against_epochs(points, level_names):
     """Linear accuracy against the number of epochs, on logarithmic steps, a panel for each method.
 
     A colour for each level; means with 95 % bands where all seeds of the smallest budget were run,
-    dots and thin lines for single seeds.
+    dots and thin lines for single seeds. Grey: the means of the other methods.
 
     Args:
         points: data frame with columns method, epochs, level, seed, value; one data set.
     """
     budgets, methods = sorted(set(points.epochs)), ordered(points.method)
+    seeds = {
+        (key, level): _by_budget(points, key, level) for key in methods for level in level_names
+    }
     figure, axes = _abreast(len(methods), METHODS_ABREAST, 2.1, 1.9, sharex=True, sharey=True)
     for axis, method in zip(axes, methods):
+        for (other, _), values in seeds.items():
+            if other != method:
+                axis.plot(values.dropna().mean(axis=1), color="0.85", lw=0.8, marker="", zorder=0)
         for number, level in enumerate(level_names):
-            part = points[(points.level == level) & (points.method == method)]
-            seeds = 100 * part.pivot_table(index="epochs", columns="seed", values="value")
-            _draw_budgets(axis, seeds.loc[:, seeds.iloc[0].notna()], f"C{number}", level)
+            _draw_budgets(axis, seeds[method, level], f"C{number}", level)
         axis.set(title=method_name(method), xscale="log")
         axis.set_xticks(budgets, budgets)
         axis.set_xticks([], minor=True)
@@ -609,6 +613,13 @@ def accuracy_against_epochs(points, level_names):
     figure.supxlabel("epochs (each a run of its own)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right lower")
     return figure
+
+
+def _by_budget(points, method, level):
+    """Linear accuracy in %, index = epochs, columns = the seeds of the smallest budget."""
+    part = points[(points.level == level) & (points.method == method)]
+    seeds = 100 * part.pivot_table(index="epochs", columns="seed", values="value")
+    return seeds.loc[:, seeds.iloc[0].notna()]
 
 
 def _draw_budgets(axis, seeds, colour, label):

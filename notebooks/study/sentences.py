@@ -13,7 +13,6 @@ import pandas as pd
 from hmlc_core.data.load import base_of
 from study import claims, figures, plan, results, tables
 from study.plan import MNIST
-from study.variants import METHODS
 
 # Controls whose masks, if they have any, identify nothing.
 CONTROLS = ("shared", "split", "random", "sign", "rectified")
@@ -75,10 +74,10 @@ def count(number):
 
 
 def seeds(numbers, dataset, *methods):
-    """How many seeds methods of a data set (none given: all whole ones) have: "one seed", "three to
-    ten seeds"."""
+    """How many seeds methods of a data set (none given: all) have: "one seed", "three to ten
+    seeds"."""
     rows = numbers.plain[numbers.plain.dataset == dataset]
-    rows = rows[rows.method.isin(methods or METHODS)]
+    rows = rows[rows.method.isin(methods or numbers.methods(dataset))]
     each = rows.groupby("method").seed.nunique()
     return f"{tables.span(each, count)} seed{'s' if each.max() > 1 else ''}"
 
@@ -432,8 +431,9 @@ def _turns(pairs):
     known = [(one.direction, other.direction) for one, other in pairs]
     reversed_ones = sum(set(pair) == {"above", "below"} for pair in known)
     other = sum(a != b for a, b in known) - reversed_ones
-    of = f"of {count(len(known))} verdicts, {count(reversed_ones)}"
-    return f"{of} reversed, {count(other)} changed to or from undecided"
+    both = sum("undecided" not in pair for pair in known)
+    told = f"of {count(len(known))} verdicts, {count(both)} decided both times"
+    return f"{told}, {count(reversed_ones)} reversed, {count(other)} changed to or from undecided"
 
 
 def highest(numbers, method):
