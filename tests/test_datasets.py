@@ -1,7 +1,9 @@
 """The data set class and its file; hierarchical MNIST."""
 
+import copy
 import gzip
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -678,3 +680,11 @@ def test_work_lies_where_hmlc_root_says(tmp_path):
     assert ended.stdout.split() == ["129", str(root)], ended.stderr
     assert len(list((tmp_path / "work" / "data" / "cache").glob("*.npz"))) == 1
     assert set((root / "data").rglob("*")) == before
+
+
+def test_a_data_set_whose_hash_is_known_can_be_copied_and_sent(dataset):
+    known = dataset.fingerprint
+    for other in (copy.deepcopy(dataset), pickle.loads(pickle.dumps(dataset))):
+        assert other.fingerprint == known
+        other.labels[0] = other.labels[1]
+        assert other.fingerprint != known == dataset.fingerprint

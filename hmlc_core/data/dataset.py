@@ -120,6 +120,9 @@ class HierarchicalDataset:
         digest.update(self.images)
         return digest
 
+    def __getstate__(self):
+        return {k: v for k, v in vars(self).items() if k != "_hash_of_images"}  # cannot be pickled
+
     @property
     def fingerprint(self):
         """A hash of pixels and labels: caches made from this data set are keyed by it. Labels may

@@ -602,7 +602,7 @@ def accuracy_against_epochs(points, level_names):
     for axis, method in zip(axes, methods):
         for (other, _), values in seeds.items():
             if other != method:
-                axis.plot(values.dropna().mean(axis=1), color="0.85", lw=0.8, marker="", zorder=0)
+                axis.plot(values.dropna().mean(axis=1), "-", color="0.85", lw=0.8, zorder=0)
         for number, level in enumerate(level_names):
             _draw_budgets(axis, seeds[method, level], f"C{number}", level)
         axis.set(title=method_name(method), xscale="log")
@@ -626,7 +626,7 @@ def _draw_budgets(axis, seeds, colour, label):
     """A line of means with its band, and the seeds; index = epochs, columns = seeds."""
     whole = seeds.dropna()
     middle, half = np.transpose([results.mean_and_interval(row) for row in whole.to_numpy()])
-    axis.plot(whole.index, middle, color=colour, marker="", label=label)
+    axis.plot(whole.index, middle, "-", color=colour, label=label)
     band = [np.clip(edge, 0, 100) for edge in (middle - half, middle + half)]
     axis.fill_between(whole.index, *band, color=colour, alpha=0.15, lw=0)
     axis.plot(seeds, "o-", ms=2.5, lw=0.5, alpha=0.6, color=colour)
