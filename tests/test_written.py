@@ -703,6 +703,11 @@ def test_masks_settle_by_their_means_at_the_quarters():
     assert sentences.settled(numbers_of([])) == ""
 
 
+def turns(verdicts, both, turned, other):
+    said = f"of {verdicts} verdicts, {both} decided both times, {turned} reversed"
+    return f"{said}, {other} changed to or from undecided"
+
+
 def test_turned_counts_what_a_temperature_does_to_verdicts():
     usual = {"g_hmlc": 0.7, "hmce_released": 0.6, "a_hmlc": 0.8, "shared": 0.5, "split": 0.6}
     start = usual | {"g_hmlc": 0.5}
@@ -714,9 +719,11 @@ def test_turned_counts_what_a_temperature_does_to_verdicts():
             made += rows("cifar100", method + tag, "class", "linear_accuracy", wobble)
     text = sentences.turned(numbers_of(made))
     # G above HMCE and split turns into below; above shared becomes undecided; A's stay
-    assert text == "of seven verdicts, two reversed, one changed to or from undecided"
+    assert text == turns("seven", "six", "two", "one")
     both = [row for row in made if "split" not in row["method"]]  # in two of the seven claims
-    assert sentences.turned(numbers_of(both)).startswith("of five verdicts, one reversed")
+    assert sentences.turned(numbers_of(both)).startswith(
+        "of five verdicts, four decided both times, one reversed"
+    )
     one = [row for row in made if not row["method"].endswith("@t0.1")]
     assert sentences.turned(numbers_of(one)) == ""
 
@@ -736,12 +743,12 @@ def test_verdicts_around_a_doubling_are_over_the_seeds_that_both_budgets_have():
     made += at_budgets("g_hmlc", {20: 0.8, 40: 0.85, 80: 0.85})
     numbers = numbers_of(made)
     said = sentences.turned_by_doubling(numbers, MNIST, share=0.5)
-    assert said == "of three verdicts, one reversed, one changed to or from undecided"
+    assert said == turns("three", "two", "one", "one")
     said = sentences.turned_by_doubling(numbers, MNIST)
-    assert said == "of three verdicts, none reversed, none changed to or from undecided"
+    assert said == turns("three", "three", "none", "none")
     single = [row for row in made if row["method"] != "a_hmlc@20" or row["seed"] == 0]
     said = sentences.turned_by_doubling(numbers_of(single), MNIST, share=0.5)
-    assert said == "of three verdicts, none reversed, none changed to or from undecided"
+    assert said == turns("three", "one", "none", "none")
     apart = [row for row in made if row["method"] != "g_hmlc@20"] + [
         row | {"seed": row["seed"] + 5} for row in at_budgets("g_hmlc", {20: 0.8})
     ]
@@ -751,7 +758,7 @@ def test_verdicts_around_a_doubling_are_over_the_seeds_that_both_budgets_have():
     made = at_budgets("split", {40: 0.9, 80: 0.9}) + at_budgets("a_hmlc", {40: 0.8, 80: 0.95})
     made += at_budgets("g_hmlc", {40: 0.8, 80: 0.85})
     said = sentences.turned_by_doubling(numbers_of(made), MNIST, "modelnet10")
-    assert said == "of three verdicts, one reversed, one changed to or from undecided"
+    assert said == turns("three", "two", "one", "one")
 
 
 def test_who_is_above_and_below_in_a_tail():
