@@ -403,12 +403,13 @@ def test_check_decides_the_exit_status(executed, monkeypatch):
     assert asked[0] == ("smoke", plan.planned_runs("smoke"))
 
 
-def test_ctrl_c_is_one_line(executed, monkeypatch):
+def test_ctrl_c_is_one_line(executed, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "execute", interrupt)
-    assert ended("--profile", "smoke") == f"\nStopped. {run.GO_ON}"
+    assert ended("--profile", "smoke") == 130
+    assert capsys.readouterr().err == f"\nStopped. {run.GO_ON}\n"
 
 
 def test_the_rest_is_at_the_pace_of_what_is_done():
