@@ -41,6 +41,11 @@ def choose(what, name, among, more=""):
     return among[name]
 
 
+def in_single(x):
+    """x in float32, or as it is if it is finer."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def require_embeddings(embeddings, dims=(2,), what="embeddings"):
     """Raise unless `embeddings` is a finite floating tensor with as many dimensions as `dims`."""
     shapes = " or ".join({2: "[B, D]", 3: "[B, V, D]"}[d] for d in dims)
@@ -50,5 +55,5 @@ def require_embeddings(embeddings, dims=(2,), what="embeddings"):
     fits = embeddings.ndim in dims and embeddings.numel() > 0
     require(fits, f"{what} must be {shapes} and not empty, not {list(embeddings.shape)}")
     if has_values(embeddings):
-        ok = torch.isfinite(embeddings.detach().float().norm())
+        ok = torch.isfinite(in_single(embeddings.detach()).norm())
         require(ok, f"{what} or their squares hold NaN or infinity: check learning rate, input")

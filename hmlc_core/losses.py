@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from hmlc_core import contrast
-from hmlc_core.checks import choose, has_values, require, require_embeddings
+from hmlc_core.checks import choose, has_values, in_single, require, require_embeddings
 
 
 class Anchors(NamedTuple):
@@ -246,8 +246,7 @@ def samples(embeddings, labels, temperature=1, positives=None, levels=True):
     """Each view as a sample of its own, x [N, D] and labels [N, L] or [N]; checks all of them."""
     require(temperature >= 0.003, f"temperature must be at least 0.003, not {temperature}")
     labels = as_labels(labels, embeddings, positives, levels)
-    x = embeddings.flatten(0, -2)
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    x = in_single(embeddings.flatten(0, -2))
     return x, labels.repeat_interleave(len(x) // len(labels), 0)
 
 

@@ -8,7 +8,7 @@ controls. Hard masks are made by `partition`, at the end, of the level of each c
 import torch
 from torch import nn
 
-from hmlc_core.checks import require, require_embeddings
+from hmlc_core.checks import in_single, require, require_embeddings
 
 
 @torch.no_grad()
@@ -39,7 +39,7 @@ def gmm_masks(embeddings, levels, scope="sample", iterations=20):
     require_room(levels, embeddings.shape[1])
     require(scope in ("sample", "batch"), f"scope must be 'sample' or 'batch', not {scope!r}")
     require(iterations >= 1, f"iterations must be 1 or more, not {iterations}")
-    x = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    x = in_single(embeddings)
     items = x[None] if scope == "sample" else _batch_statistics(x)[:, None]
     return partition(_mixture_labels(items, levels, iterations), levels, embeddings)
 
@@ -78,9 +78,8 @@ def _mixture_labels(items, components, iterations):
 def _equal_parts(values, parts):
     """1 where a value [G, D] is in this part of its sorted row, else 0, [parts, G, D]."""
     part = torch.arange(values.shape[1], device=values.device) * parts // values.shape[1]
-    start = torch.empty_like(values, dtype=torch.long)
-    start.scatter_(1, values.argsort(1), part.expand_as(start))
-    return partition(start, parts, values)
+    part = part.expand_as(values)
+    return partition(part.scatter(1, values.argsort(1), part), parts, values)
 
 
 class AttentionMasks(nn.Module):
@@ -138,8 +137,8 @@ def sign_masks(embeddings, levels):
     cut a zero-mean normal distribution with the sample's root mean square into equal parts.
     """
     cuts = torch.special.ndtri(torch.arange(1, levels, device=embeddings.device) / levels)
-    rms = embeddings.float().square().mean(-1, keepdim=True).sqrt()  # half precision overflows
-    above = embeddings[..., None] > cuts * rms[..., None]
+    rms = in_single(embeddings).square().mean(-1, keepdim=True).sqrt()  # half would overflow
+    above = embeddings[..., None] > cuts.to(rms.dtype) * rms[..., None]
     return partition(levels - 1 - above.sum(-1), levels, embeddings)
 
 

@@ -95,8 +95,8 @@ def run_all(args, plans):
         os.environ["HMLC_JOBS"] = str(args.jobs)  # for the kernels of notebooks
     new = [one for one in plans if not work.is_there(one)]
     guesses = [guess(number_of(path), dataset, plans, new) for path, dataset in steps]
-    trains = any(number_of(path) in PER_DATASET for path, _ in steps)
-    announce(args, len(plans) if trains else 0, len(new) if trains else 0, sum(guesses))
+    asked = plans if any(number_of(path) in PER_DATASET for path, _ in steps) else []
+    announce(args, len(asked), len(new) if asked else 0, sum(guesses))
     start, missing = time.monotonic(), {}
     for step, (notebook, dataset) in enumerate(steps):
         elapsed = time.monotonic() - start

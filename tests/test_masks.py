@@ -140,6 +140,16 @@ def test_masks_in_half_precision_are_those_in_single(kind):
         torch.testing.assert_close(make(z, 2).float(), make(z.float(), 2))
 
 
+@pytest.mark.parametrize("away, level", [(1e-10, 0), (-1e-10, 1)])
+def test_double_precision_stays(away, level):
+    """The last coordinate is the cut of three levels, times the root mean square, and a little."""
+    cut = float(torch.special.ndtri(torch.tensor(2 / 3))) * (1 + away)
+    last = (14 * cut**2 / (4 - cut**2)) ** 0.5  # = cut times the root mean square of all four
+    z = torch.tensor([[1.0, 2.0, 3.0, last]], dtype=torch.float64)
+    assert masks.sign_masks(z, 3)[:, 0, 3].argmax() == level
+    assert masks.gmm_masks(1e30 * z, 2).sum() == 4
+
+
 @pytest.mark.parametrize(
     "z, levels, message",
     [
