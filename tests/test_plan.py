@@ -27,10 +27,10 @@ COUNTS = {
         "budget": 77,
         "temperature": 42,
         "claims": 54,
-        "tuning": 227,
+        "tuning": 282,
         "variants": 9,
         "ours": 39,
-        "all": 1091,
+        "all": 1151,
     },
     "cpu": {
         "": 6,
@@ -48,16 +48,16 @@ COUNTS = {
         "budget": 147,
         "temperature": 60,
         "claims": 78,
-        "tuning": 227,
+        "tuning": 282,
         "variants": 9,
         "ours": 51,
-        "all": 1290,
+        "all": 1350,
     },
 }
 COUNTS["paper"] = COUNTS["cpu"]
 COUNTS["gpu"] = COUNTS["cpu"] | {
     "baselines": 12, "early": 24, "order": 9, "peers": 11, "ablation": 33, "modelnet10": 16,
-    "modelnet40": 16, "budget": 147, "temperature": 24, "claims": 30, "ours": 27, "all": 1110,
+    "modelnet40": 16, "budget": 147, "temperature": 24, "claims": 30, "ours": 27, "all": 1170,
 }  # fmt: skip
 
 
@@ -116,8 +116,21 @@ def test_trials_of_more_epochs_are_not_taken_for_the_short_budget():
         tag = f"@{epochs}"
         plans = plan.planned_runs("cpu", ["tuning"], plan.variant_of(name))
         tried = {one.label: one.settings.temperature for one in plans if one.method == "shared"
-                 and one.settings.epochs == epochs}  # fmt: skip
+                 and one.settings.epochs == epochs and "@lr" not in one.label}  # fmt: skip
         assert tried == {f"shared{tag}": 0.1, f"shared{tag}@t0.2": 0.2, f"shared{tag}@t0.4": 0.4}
+
+
+@pytest.mark.parametrize("name", ["cifar100", "modelnet10"])
+def test_every_method_has_the_same_trials_of_learning_rate_at_its_own_temperature(name):
+    trials, usual = f"{name}_tuning", plan.usual_settings
+    epochs = plan.LONGER[trials](usual("cpu", trials).epochs)
+    plans = plan.planned_runs("cpu", ["tuning"], name)
+    plans = [one for one in plans if one.dataset == trials and one.settings.epochs == epochs]
+    for method in plan.RATED[trials]:
+        own = usual("cpu", name, method).temperature if method != "cross_entropy" else 0.1
+        rates = [one.settings.learning_rate for one in plans if one.method == method
+                 and one.settings.temperature == own]  # fmt: skip
+        assert sorted(rates) == [0.003, 0.01, 0.03], method
 
 
 def test_unknown_extra_is_named():
@@ -178,7 +191,7 @@ def test_trials_are_shorter_and_start_from_one_temperature():
     tried, whole = (plan.usual_settings("cpu", n) for n in ("cifar100_tuning", "cifar100"))
     assert (tried.epochs, tried.temperature, whole.epochs) == (2, 0.1, 30)
     plans = plan.planned_runs("cpu", ["tuning"], "cifar100")
-    longer = [one for one in plans if one.label.startswith("g_hmlc@10")]
+    longer = [one for one in plans if one.label.startswith("g_hmlc@10") and "@lr" not in one.label]
     assert [one.label for one in longer] == ["g_hmlc@10", "g_hmlc@10@t0.2", "g_hmlc@10@t0.4"]
     assert [one.settings.temperature for one in longer] == [0.1, 0.2, 0.4]
     assert {one.settings.epochs for one in longer} == {10}

@@ -407,21 +407,43 @@ def test_trials_are_of_the_values_tried():
     made += rows(name, "split", "class", "linear_accuracy", [0.5])
     numbers = numbers_of(made)
     rate = plan.usual_settings("cpu", name).learning_rate
-    (row,) = tables.tried(numbers, name, "learning rate").to_dict("records")
+    by_rate = tables.table_of_trials(tables.tried_values(numbers, name, "learning rate"))
+    (row,) = by_rate.to_dict("records")
     assert (row["data set"], row["method"]) == ("CIFAR-100", "G-HMLC")
     assert row["class, 0.003"] == "10.0"
     assert row[f"class, {rate:g}"] == "20.0"
-    table = tables.tried(numbers, name, "temperature")
+    by_temperature = tables.tried_values(numbers, name, "temperature")
+    table = tables.table_of_trials(by_temperature)
     assert table.loc[0, "class, 0.4"] == "70.0"
     assert table.loc[0, f"class, {plan.START_TEMPERATURE:g}"] == "20.0"
-    assert tables.means_tried(numbers, name, "temperature") == "20.0 at 0.1, 70.0 at 0.4"
+    assert tables.means_tried(by_temperature) == "20.0 at 0.1, 70.0 at 0.4"
 
 
 def test_nothing_tried_gives_no_table(numbers):
     for setting in tables.TRIED:
-        assert not len(tables.tried(numbers, "cifar100_tuning", setting))
-        assert tables.means_tried(numbers, "cifar100_tuning", setting) == ""
+        found = tables.tried_values(numbers, "cifar100_tuning", setting)
+        assert not len(tables.table_of_trials(found))
+        assert tables.means_tried(found) == ""
+    assert tables.rates_tried(numbers, "cifar100_tuning").empty
     assert not len(tables.variants(numbers))
+
+
+def test_rates_are_those_tried_at_each_methods_own_temperature():
+    """A trial of another temperature, of a short budget, or alone is none of them."""
+    name = "modelnet10_tuning"
+    own = plan.usual_settings("cpu", "modelnet10", "g_hmlc").temperature
+    assert own != plan.START_TEMPERATURE
+    values = {f"g_hmlc@8@t{own:g}": 0.3, f"g_hmlc@8@lr0.003@t{own:g}": 0.4, "g_hmlc@lr0.03": 0.9}
+    values |= {"g_hmlc@8": 0.8, "cross_entropy@8": 0.5, "cross_entropy@8@lr0.03": 0.6}
+    values |= {"split@8@lr0.03@t0.2": 0.7}
+    made = [rows(name, label, "object", "linear_accuracy", [v]) for label, v in values.items()]
+    numbers = numbers_of(sum(made, []))
+    found = tables.rates_tried(numbers, name)
+    pairs = {(key, rate): v for key, rate, v in zip(found.key, found.tried, found.value)}
+    assert pairs == {("g_hmlc", 0.01): 0.3, ("g_hmlc", 0.003): 0.4} | {
+        ("cross_entropy", 0.01): 0.5, ("cross_entropy", 0.03): 0.6}  # fmt: skip
+    said = sentences.best_rates(numbers, name)
+    assert said == "0.003 for G-HMLC; 0.03 for cross-entropy"
 
 
 def test_variants_are_beside_what_they_vary():

@@ -28,7 +28,8 @@ TEMPERATURES = {
         MNIST: {"hmce_paper": 0.2, "hmce_released": 0.2, "shared": 0.2}
         | {"supcon": 0.4, "rince": 0.05, "bhcl": 0.2},
         "cifar100": {"level_restricted": 0.1},
-        "modelnet10": {"hmce_released": 0.4, "level_restricted": 0.1},
+        "modelnet10": {"hmce_released": 0.4, "level_restricted": 0.1}
+        | {"supcon": 0.1, "hmce_paper": 0.1, "sign": 0.1},
         "grocery": {"supcon": 0.2, "hmce_paper": 0.4, "hmce_released": 0.2, "split": 0.2}
         | {"a_hmlc": 0.2, "heads": 0.05, "level_restricted": 0.2, "prototype_heads": 0.4},
     }
@@ -76,7 +77,9 @@ VARIANTS = tuple(method.key for method in variants.VARIANTS)
 OURS = ("split", "sign", "heads", "g_hmlc", "a_hmlc", "separability")
 RESTRICTED = ("level_restricted",)
 UNION = (variants.PROTOTYPE_HEADS.key,)  # of MLCL and level-restricted
-LEVEL_PEERS = (*RESTRICTED, "heads", *UNION)
+CIFAR_PEERS = (*RESTRICTED, "heads", *UNION, "g_hmlc_batch")
+RATED = {"cifar100_tuning": (*TABLE1_METHODS, *CIFAR_PEERS)}
+RATED["modelnet10_tuning"] = (*TABLE1_METHODS, *RESTRICTED)
 
 
 def times(factor):
@@ -129,6 +132,16 @@ def _longer(name):
     return tuple({"epochs": LONGER[name], **change} for change in (_START, *_TEMPERATURES[1:3]))
 
 
+def rated(name, method):
+    """The Group of a method's trials on a data set for more epochs at its own temperature, at each
+    of three learning rates."""
+    known = {"cross_entropy": START_TEMPERATURE, **TEMPERATURES["cpu"][base_of(name)[0]]}
+    temperature = known.get(method, preset("cpu", kind_of(name)).temperature)
+    own = {"epochs": LONGER[name], "temperature": temperature}
+    changes = tuple({**own, **change} for change in ({}, *_RATES))
+    return Group(("tuning",), (name,), (method,), changes, seeds=1)
+
+
 SLOWER = times(0.3)
 _RATES = each("learning_rate", (SLOWER, times(3)))
 _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
@@ -161,7 +174,7 @@ GROUPS = (
     Group(("modelnet10", "seeds"), ("modelnet10",), BUDGET_TABLE1, seeds=8),
     *(Group(("early", name), (name,), TABLE1_METHODS, (SHORT[name],)) for name in BRIEF),
     *(Group(("claims", name), (name,), RESTRICTED) for name in TABLE1),
-    Group(("claims", "cifar100", "seeds"), ("cifar100",), LEVEL_PEERS, seeds=5),
+    Group(("claims", "cifar100", "seeds"), ("cifar100",), CIFAR_PEERS, seeds=5),
     Group(("claims", "modelnet10", "seeds"), ("modelnet10",), RESTRICTED, seeds=5),
     *(Group(("early", "claims", name), (name,), RESTRICTED, (SHORT[name],)) for name in BRIEF),
     *(Group(("claims",), *one) for one in CLAIMED),
@@ -186,8 +199,9 @@ GROUPS = (
     Group(("tuning",), (DIGITS_TUNING,), BUDGET_MNIST, ({}, *_RATES), seeds=1),
     *(Group(("tuning",), (DIGITS_TUNING,), (key,), _doubled(key), seeds=1) for key in BUDGET_MNIST),
     *(Group(("tuning",), (name,), TEMPERATURE_METHODS, _longer(name), seeds=1) for name in TUNING),
-    Group(("tuning",), TUNING[:1], LEVEL_PEERS, _longer(TUNING[0]), seeds=1),
+    Group(("tuning",), TUNING[:1], CIFAR_PEERS, _longer(TUNING[0]), seeds=1),
     Group(("tuning",), TUNING[1:], RESTRICTED, _longer(TUNING[1]), seeds=1),
+    *(rated(name, method) for name, methods in RATED.items() for method in methods),
     Group(("variants",), ("cifar100_tuning",), VARIANTS, seeds=1),
     Group(("grocery",), ("grocery",), GROCERY_METHODS, seeds=10),
     Group(("grocery",), ("grocery",), ("cross_entropy",), (UNTOUCHED,), seeds=10),

@@ -511,7 +511,17 @@ def budget_rule(numbers):
 def best_tried(numbers, dataset, setting):
     """Which value of a setting was best for which method in trials on a validation set, by the mean
     over levels: a clause. setting: a key of tables.TRIED."""
-    rows = tables.tried_values(numbers, dataset, setting)
+    return _best(tables.tried_values(numbers, dataset, setting))
+
+
+def best_rates(numbers, dataset):
+    """The same of the learning rates tried at each method's own temperature; "" before they are."""
+    return _best(tables.rates_tried(numbers, dataset))
+
+
+def _best(rows):
+    if rows.empty:
+        return ""
     best = rows.groupby(["key", "tried"]).value.mean().unstack().idxmax(axis=1)
     values = {v: figures.ordered(best[best == v].index) for v in sorted(best.unique())}
     return "; ".join(f"{value:g} for {listed(map(name, keys))}" for value, keys in values.items())

@@ -581,13 +581,25 @@ def tried_values(numbers, dataset, name, tag=""):
     return rows[rows.key.isin(several[several > 1].index)]
 
 
-def tried(numbers, dataset, name, tag=""):
-    """A row for each method, a column for each level and value of a setting; a data frame, empty if
-    nothing was tried."""
-    rows, table = tried_values(numbers, dataset, name, tag), []
-    numbers_of = _by_value(rows)
+def rates_tried(numbers, dataset):
+    """The same of trials of the learning rate, every method at its own temperature; dataset: a key
+    of plan.RATED."""
+    groups = [plan.rated(dataset, method) for method in plan.RATED[dataset]]
+    planned = [one for group in groups for one in plan.expand(group, numbers.profile)]
+    rates = {one.label: one.settings.learning_rate for one in planned}
+    rows = trials(numbers)
+    rows = rows[(rows.dataset == dataset) & rows.method.isin(rates)]
+    rows = rows.assign(key=rows.method.str.split("@").str[0], tried=rows.method.map(rates))
+    several = rows.groupby("key").tried.nunique()
+    return rows[rows.key.isin(several[several > 1].index)]
+
+
+def table_of_trials(rows):
+    """A row for each method, a column for each level and value of a setting; rows: of tried_values
+    or rates_tried."""
+    numbers_of, table = _by_value(rows), []
     for key in figures.ordered(rows.key):
-        row = {"data set": figures.dataset_name(base_of(dataset)[0])}
+        row = {"data set": figures.dataset_name(base_of(rows.dataset.iloc[0])[0])}
         row["method"] = figures.method_name(key)
         for level in figures.ordered_levels(rows.level):
             for value in numbers_of.columns:
@@ -597,9 +609,9 @@ def tried(numbers, dataset, name, tag=""):
     return pd.DataFrame(table)
 
 
-def means_tried(numbers, dataset, name, tag=""):
+def means_tried(rows):
     """The mean over methods and levels of what was tried, "59.5 at 0.003, 61.6 at 0.01"."""
-    means = _by_value(tried_values(numbers, dataset, name, tag)).dropna().mean().items()
+    means = _by_value(rows).dropna().mean().items()
     return ", ".join(f"{results.percent(mean)} at {value:g}" for value, mean in means)
 
 

@@ -96,7 +96,7 @@ def _at_budget(numbers, dataset, title, methods):
 def trials(numbers, dataset, tag="", setting="temperature"):
     """Linear accuracy of each method at each value of a setting tried on a validation set, folded;
     see tables.tried_values for the tag."""
-    table = tables.tried(numbers, dataset, setting, tag)
+    table = tables.table_of_trials(tables.tried_values(numbers, dataset, setting, tag))
     name = figures.dataset_name(dataset)
     title = f"{name}: trials of {setting}, %"
     return folded(title, table.drop(columns="data set")) if len(table) else ""
