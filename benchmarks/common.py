@@ -12,7 +12,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "notebooks")]
 
 import torch  # noqa: E402
 
-from hmlc_core import devices, distributed, methods, runs, train  # noqa: E402
+from hmlc_core import checks, devices, distributed, methods, runs, train  # noqa: E402
 from hmlc_core.views import two_views  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -48,7 +48,8 @@ def new_step(method, settings, classes, channels=3, device=CPU):
     model = distributed.synchronise(model.to(device, memory_format=torch.channels_last))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    scaler = torch.amp.GradScaler(device.type, enabled=False)
+    halves = devices.precision(device) == torch.float16
+    scaler = torch.amp.GradScaler(device.type, enabled=halves)
     state = dict(model=model, optimizer=optimizer, schedule=schedule, scaler=scaler)
     forward = distributed.parallel(model)
     return partial(_step, forward, device, state), model
@@ -75,7 +76,7 @@ def step_parts(settings, classes, channels=3, device=CPU, compiled=False):
     fixed = objective.level_masks(z.detach())
     if compiled:
         model.encoder.compile()
-    return {
+    ways = {
         WHOLE: lambda: step(two_views(pictures, settings.augmentation), y),
         ENCODER: lambda: model.embed(flat, devices.autocast(device))[1].square().mean().backward(),
         "augmentation": lambda: two_views(pictures, settings.augmentation),
@@ -85,6 +86,13 @@ def step_parts(settings, classes, channels=3, device=CPU, compiled=False):
         ).backward(),
         "masks and loss, forward and backward": lambda: objective(z, y).sum().backward(),
     }
+    return {name: partial(_as_in_training, device, way) for name, way in ways.items()}
+
+
+def _as_in_training(device, way):
+    """A GPU waits whenever values are looked at: training does so in one step of many."""
+    with checks.values(device.type == "cpu"):
+        return way()
 
 
 def report(title, seconds, ours):

@@ -41,7 +41,7 @@ def run_flops(name, profile):
 
 def hours(flops):
     """What so many operations take on each card, as texts."""
-    return [f"{flops / 3600 / speed:,.1f} h" for speed in SUSTAINED.values()]
+    return [work.clock(flops / speed) for speed in SUSTAINED.values()]
 
 
 def table(profile, extras):

@@ -1,17 +1,21 @@
-"""Where the time of a training step of profile gpu goes on this machine, a CPU or a GPU: what
-gpu_hours.py counts is the encoder's part alone. Minutes on a CPU."""
+"""Where the time of a training step of profile gpu goes on this machine, a CPU or a GPU, and what a
+run takes at that pace: gpu_hours.py counts the encoder's part alone. Minutes on a CPU."""
 
 from common import WHOLE, median_seconds, report, step_parts
 
 from hmlc_core import devices
 from hmlc_core.settings import preset
+from study import work
 
 
 def parts(kind, channels, classes):
     settings = preset("gpu", kind)
     ways = step_parts(settings, classes, channels, device=devices.best_device())
     title = f"{kind}, {settings.encoder} at {settings.canvas}, batch {settings.batch_size}"
-    report(title, median_seconds(ways, rounds=2), WHOLE)
+    seconds = median_seconds(ways, rounds=2)
+    report(title, seconds, WHOLE)
+    steps = settings.epochs * (settings.train_size // settings.batch_size)
+    print(f"  {steps:,} steps of a run at this pace: {work.clock(steps * seconds[WHOLE])}")
 
 
 if __name__ == "__main__":

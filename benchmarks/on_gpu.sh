@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What a GPU has to show, in calls of under ten minutes that go on where the last one stopped. See: bash benchmarks/on_gpu.sh --help
 set -euo pipefail
-EXTRAS=notebooks,test
+HMLC_EXTRAS=notebooks,test
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
-"$PYTHON" - torch torchvision sklearn pandas pytest <<<'import importlib.util as i, sys; sys.exit(not all(map(i.find_spec, sys.argv[1:])))' || install_packages
+"$PYTHON" -c 'import pytest, runpy; runpy.run_path("benchmarks/on_gpu.py")' 2>/dev/null || install_packages
 export TORCHINDUCTOR_FORCE_DISABLE_CACHES=1 # the time to compile is that of a first time
 exec "$PYTHON" benchmarks/on_gpu.py "$@"

@@ -2,15 +2,20 @@
 runs and results on Drive if wanted."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))
 NEEDED = ("papermill", "openTSNE", "mlxtend", "trimesh", "embreex", "pooch")
 NEEDED += ("safetensors", "tabulate")  # Colab has the others
+EVERY = 600  # seconds between two copies to Drive
 UNTOUCHED = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib")
 UNTOUCHED += ("pillow",)
 
@@ -46,12 +51,58 @@ def pins():
 
 
 def keep_on(drive):
-    """Keep runs and results in the folder hmlc of a mounted Drive, now and in later sessions."""
-    for name in ("runs", "results"):
-        here, there = ROOT / "data" / name, Path(drive) / "hmlc" / name
-        there.mkdir(parents=True, exist_ok=True)
-        if here.is_symlink() or not here.exists():
-            here.unlink(missing_ok=True)
-            here.symlink_to(there, target_is_directory=True)
-        else:
-            print(f"{here} is there already and stays where it is; delete it to keep it on Drive")
+    """Bring runs and results here from the folder hmlc of a mounted Drive, and copy to it what is
+    new, now and every ten minutes as long as this notebook's kernel lives.
+
+    Training writes to the disk of this machine: Drive puts each file that is replaced into its bin,
+    which counts, so a checkpoint there after every epoch would fill it.
+    """
+    bring_from(drive)
+    threading.Thread(target=_keep_copying, args=(drive,), daemon=True).start()
+
+
+def bring_from(drive):
+    """Copy what is on Drive, and not here or older here."""
+    _add_results(drive)
+    _copy_newer(Path(drive) / "hmlc", ROOT / "data")
+
+
+def copy_to(drive):
+    """Copy what is here, and not on Drive or older there; rows of results are added to those."""
+    added = _add_results(drive)
+    _copy_newer(ROOT / "data", Path(drive) / "hmlc", without=added)
+
+
+def _keep_copying(drive):
+    while True:
+        try:
+            copy_to(drive)
+        except (OSError, ValueError) as error:  # training goes on
+            print(f"not all is on Drive: {error}. Tried again in {EVERY // 60} minutes")
+        time.sleep(EVERY)
+
+
+def _add_results(drive):
+    """Add the rows of results here to those on Drive; returns the paths here."""
+    from study import results  # now that its packages are there
+
+    paths = (ROOT / "data" / "results").glob("*.csv")
+    paths = [path for path in paths if path.read_text().startswith(",".join(results.COLUMNS))]
+    for path in paths:
+        rows, there = results.read(path), Path(drive) / "hmlc" / "results" / path.name
+        if not rows.equals(results.read(there)):
+            results.add(rows.to_dict("records"), there)
+    return paths
+
+
+def _copy_newer(source, target, without=()):
+    """Copy files of runs and results that are newer, but features, which are made again in seconds,
+    and what is not written to its end."""
+    from hmlc_core import files
+
+    for path in [*source.glob("runs/*/*"), *source.glob("results/*")]:
+        there = target / path.relative_to(source)
+        passing = path.name.startswith((".", "outputs-")) or path in without
+        if not passing and (not there.exists() or there.stat().st_mtime < path.stat().st_mtime):
+            with files.writing(there) as beside:
+                shutil.copy2(path, beside)

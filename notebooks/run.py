@@ -160,9 +160,10 @@ def seconds_left(elapsed, guesses, step):
 
 def announce(args, runs, new, seconds):
     """Say how much there is to do, before it is done."""
+    card = " on a T4, less on a faster card" if torch.cuda.is_available() else ""
     print(
         f"Profile {args.profile}: {runs} training runs, {new} of them new; very roughly "
-        f"{work.clock(seconds)}, {work.jobs_here()} at a time. Ctrl-C stops, and "
+        f"{work.clock(seconds)}{card}, {work.jobs_here()} at a time. Ctrl-C stops, and "
         "running again goes on. --with adds runs, --profile cpu is for a laptop.",
         flush=True,
     )

@@ -1,9 +1,11 @@
 """The notebooks as a reader meets them: clean, short cells, prose around pictures, and they run."""
 
 import ast
+import errno
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -343,7 +345,8 @@ import os, subprocess, sys, types
 
 names = ("google", "google.colab", "google.colab.drive")
 google, colab, drive = (types.ModuleType(name) for name in names)
-google.colab, colab.drive, drive.mount = colab, drive, os.makedirs
+google.colab, colab.drive = colab, drive
+drive.mount = lambda path: os.makedirs(path, exist_ok=True)
 sys.modules |= dict(zip(names, (google, colab, drive)))
 commands, run, find = [], subprocess.run, importlib.util.find_spec
 
@@ -365,6 +368,9 @@ def test_colab_cell_fetches_installs_what_is_missing_and_keeps_runs_on_drive(tmp
     content.mkdir()
     cell = colab_cell(NOTEBOOKS[0]).replace("/content", str(content))
     cell = cell.replace("keep_on_drive = False", "keep_on_drive = True")
+    kept = content / "drive" / "MyDrive" / "hmlc" / "runs" / "a"
+    kept.mkdir(parents=True)
+    (kept / "checkpoint.pt").write_text("trained")
     (tmp_path / "simulated.py").write_text(COLAB)
     for source in ("", str(ROOT)):
         filled = cell.replace('repository = ""', f'repository = "{source}"')
@@ -377,9 +383,76 @@ def test_colab_cell_fetches_installs_what_is_missing_and_keeps_runs_on_drive(tmp
     assert "installing embreex\n" in ended.stdout and "--constraint" in ended.stdout
     wanted = ended.stdout.split("--constraint")[1].split("]")[0].replace(str(tmp_path), "")
     assert "torch" not in wanted
-    runs = content / "hmlc" / "data" / "runs"
-    on_drive = content / "drive" / "MyDrive" / "hmlc" / "runs"
-    assert runs.is_symlink() and runs.resolve() == on_drive.resolve()
+    assert (content / "hmlc" / "data" / "runs" / "a" / "checkpoint.pt").read_text() == "trained"
+
+
+@pytest.fixture
+def on_colab(tmp_path, monkeypatch):
+    """The module, a machine's folder with a run and results, and a Drive."""
+    colab = importlib.import_module("colab")
+    monkeypatch.setattr(colab, "ROOT", tmp_path / "here")
+    run = tmp_path / "here" / "data" / "runs" / "a"
+    run.mkdir(parents=True)
+    for name in ("checkpoint.pt", "config.json", "outputs-1.pt", ".half.pt"):
+        (run / name).write_text("first")
+    results.add([row_of_results("here")], tmp_path / "here" / "data" / "results" / "gpu.csv")
+    return colab, tmp_path / "here" / "data", tmp_path / "drive"
+
+
+def row_of_results(method):
+    row = dict.fromkeys(results.COLUMNS, "x") | {"method": method, "seed": 0}
+    return row | {"value": 0.5, "seconds": 1.0}
+
+
+def methods_in(folder):
+    return set(results.read(folder / "results" / "gpu.csv").method)
+
+
+def test_what_is_new_goes_to_drive_and_comes_back_in_the_next_session(on_colab):
+    colab, here, drive = on_colab
+    results.add([row_of_results("before")], drive / "hmlc" / "results" / "gpu.csv")
+    colab.copy_to(drive)
+    kept = drive / "hmlc" / "runs" / "a"
+    assert sorted(path.name for path in kept.iterdir()) == ["checkpoint.pt", "config.json"]
+    assert methods_in(drive / "hmlc") == {"here", "before"}
+
+    (here / "runs" / "a" / "checkpoint.pt").write_text("second")
+    os.utime(here / "runs" / "a" / "checkpoint.pt", (2e9, 2e9))
+    colab.copy_to(drive)
+    assert (kept / "checkpoint.pt").read_text() == "second"
+    written = {path: path.stat().st_ino for path in drive.rglob("*")}
+    colab.copy_to(drive)  # nothing is new: Drive's bin gets nothing
+    assert {path: path.stat().st_ino for path in drive.rglob("*")} == written
+
+    shutil.rmtree(here)
+    results.add([row_of_results("new machine")], here / "results" / "gpu.csv")
+    colab.bring_from(drive)
+    assert (here / "runs" / "a" / "checkpoint.pt").read_text() == "second"
+    assert methods_in(here) == {"here", "before", "new machine"}
+
+
+def test_a_full_drive_is_said_and_tried_again(on_colab, monkeypatch, capsys):
+    colab, here, drive = on_colab
+    real, waits = shutil.copy2, []
+
+    def full(source, target):
+        if not waits:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(source, target)
+
+    def wait(seconds):
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(colab.shutil, "copy2", full)
+    monkeypatch.setattr(colab.time, "sleep", wait)
+    with pytest.raises(KeyboardInterrupt):
+        colab._keep_copying(drive)
+    said = capsys.readouterr().out
+    assert said.count("not all is on Drive") == 1 and "No space left" in said
+    assert "in 10 minutes" in said and waits == [600, 600]
+    assert (drive / "hmlc" / "runs" / "a" / "checkpoint.pt").read_text() == "first"
 
 
 def test_what_colab_has_keeps_its_version(monkeypatch):

@@ -139,6 +139,14 @@ def test_weights_of_other_classes_or_sizes_are_refused(stored, card):
         load(stored[2])
 
 
+def test_other_classes_are_told_by_their_number_however_many_there_are(stored):
+    objects = ["object", [f"chair_{n}" for n in range(1000)]]
+    change(stored[2] / NAME, {"classes": [["central", list("0123456789")], objects]})
+    with pytest.raises(weight_files.OtherData, match="1000 of object") as caught:
+        load(stored[2])
+    assert "10 of subsidiary" in str(caught.value) and len(str(caught.value)) < 500
+
+
 def test_another_canvas_in_the_card_is_refused(stored):
     change(stored[2] / NAME, {"settings": vars(replace(SETTINGS, canvas=36))})
     with pytest.raises(ValueError, match=r"size differ: \[24, 24, 1\] there, \[36, 36, 1\] here"):
@@ -147,7 +155,7 @@ def test_another_canvas_in_the_card_is_refused(stored):
 
 def test_weights_of_other_pictures_are_said(stored):
     change(stored[2] / NAME, {"data_source": "elsewhere"})
-    with pytest.warns(UserWarning, match="a_hmlc.safetensors was trained on other pictures"):
+    with pytest.warns(UserWarning, match="a_hmlc.safetensors was trained on data of another sou"):
         load(stored[2])
 
 

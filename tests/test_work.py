@@ -195,5 +195,12 @@ def test_committed_weights_are_taken_where_they_fit_and_nothing_was_trained(
     assert (split.method, ours.method) == ("split", "a_hmlc")
     for new, old in zip(ours.model.state_dict().values(), run.model.state_dict().values()):
         assert torch.equal(new, old)
+    with monkeypatch.context() as patch:  # other pictures under the same name, with other classes
+        other = {"size": [1, 1, 1]}
+        patch.setattr(weights.weight_files, "about", lambda *_: other)
+        assert "weights" not in work.ready([a])[0].folder.name
+    said = capsys.readouterr().out
+    assert "trained on other data" in said and "nothing was trained" not in said
+    shutil.rmtree(run.folder)
     for changed in (replace(a, seed=1), replace(a, settings=replace(TINY, temperature=0.2))):
         assert "weights" not in work.ready([changed])[0].folder.name

@@ -146,22 +146,34 @@ def about(dataset, depends):
     }
 
 
+class OtherData(ValueError):
+    """Weights were trained on other levels, classes or sizes than there are here."""
+
+
 def require_same_data(card, here, path):
-    """Raise unless a model is of levels, classes and sizes as they are here, and of features by the
-    same pretrained weights; warn if its pictures had another source (bits of pictures may differ
-    between versions of libraries). Older cards do not say all of that.
+    """Raise OtherData unless a model is of levels, classes and sizes as they are here, and of
+    features by the same pretrained weights; warn if its pictures had another source (bits of
+    pictures may differ between versions of libraries). Older cards do not say all of that.
 
     Args:
         here: about(dataset, depends) of the data set that it is to be used on.
     """
     there = here | {name: card[name] for name in here if name in card}
     for name in ("size", "classes", "pretrained weights"):
-        differ = f"{name} differ: {there[name]} there, {here[name]} here"
-        advice = "use it with what it was trained on, or train anew"
-        require(there[name] == here[name], f"{path} was trained on other data; {differ}: {advice}")
+        if there[name] != here[name]:
+            differ = f"{name} differ: {_told(there[name])} there, {_told(here[name])} here"
+            advice = "use it with what it was trained on, or train anew"
+            raise OtherData(f"{path} was trained on other data; {differ}: {advice}")
     if there["data_source"] != here["data_source"]:
         warnings.warn(
-            f"{path.name} was trained on other pictures or labels than those here: its source was "
+            f"{path.name} was trained on data of another source, which may differ: "
             f"{there['data_source']!r}, here it is {here['data_source']!r}",
             stacklevel=3,
         )
+
+
+def _told(value):
+    """Classes by their number and the first of them; there may be thousands."""
+    if not isinstance(value, list) or not isinstance(value[0], list):
+        return value
+    return ", ".join(f"{len(names)} of {level} ({names[0]}, ...)" for level, names in value)
