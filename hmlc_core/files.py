@@ -76,13 +76,14 @@ def plain_code(text):
 
 @lru_cache
 def commit():
-    """Short hash of the code's commit, "+" behind it if code has changed since; else "unknown".
+    """Short hash of the code's commit, "+" behind it if code has changed since; outside git what
+    $HMLC_COMMIT says, else "unknown".
 
     As it was when first asked, which is nearer to the code that runs than a later answer.
     """
     changed = git("status", "--porcelain", "-uno", "--", "hmlc_core", "notebooks")
     head = git("rev-parse", "--short=10", "HEAD")
-    return f"{head}+" if head and changed else head or "unknown"
+    return f"{head}+" if head and changed else head or os.environ.get("HMLC_COMMIT", "unknown")
 
 
 def git(*words):

@@ -97,7 +97,7 @@ _CIFAR = dict(_PHOTOS, canvas=32, train_size=50000, test_size=10000, batch_size=
 _MODELNET = dict(_PHOTOS, canvas=48, batch_size=256)
 _SUPCON = dict(optimizer="sgd", learning_rate=0.5)  # SupCon's recipe, and HMCE's
 _RESNET50 = dict(encoder="resnet50_cifar", epochs=1000, batch_size=1024)
-_RESNET18 = dict(encoder="resnet18_cifar", epochs=15)
+_RESNET18 = dict(encoder="resnet18_cifar", epochs=15, temperature=0.2)
 _PRETRAINED = dict(encoder="resnet50_imagenet", canvas=128, epochs=100, batch_size=512)
 _GROCERY = dict(pretrained="tf_efficientnet_lite0", encoder="adapter", augmentation="photograph")
 _GROCERY |= dict(canvas=224, epochs=60, batch_size=256)

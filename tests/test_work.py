@@ -2,6 +2,7 @@
 
 import heapq
 import os
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from hmlc_core import files, preset, pretrain, weights
 from study import evaluation, plan, results, work
@@ -171,6 +173,17 @@ def test_hashes_of_what_a_profile_may_have_are_those_of_its_runs(monkeypatch):
     rows = work.evaluate_all(plans, jobs=1)
     results.add(rows, results.path("smoke"))
     assert work.current_hashes("smoke", plan.MNIST) == {plan.MNIST: {runs[0].config_hash}}
+
+
+def test_the_first_guess_for_a_gpu_is_what_the_docs_say(monkeypatch):
+    """2.6 hours on a T4 for both jobs of profile gpu; not minutes."""
+    monkeypatch.setattr(work.devices, "best_device", lambda: torch.device("cuda"))
+    plans = plan.planned_runs("gpu", ["cifar100"])
+    assert {one.settings.encoder for one in plans} <= set(work.PACE["cuda"])
+    hours = sum(map(work.seconds_of, plans)) / 3600
+    page = (ROOT / "docs" / "running.md").read_text()
+    said = float(re.search(r"an estimated ([\d.]+) hours on a T4", page)[1])
+    assert hours == pytest.approx(said, rel=0.1)
 
 
 @pytest.mark.parametrize(

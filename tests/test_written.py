@@ -109,9 +109,11 @@ BRIEF, COOL = "@6", "@6@t0.1"
 
 def gain_where_training_is_short(numbers):
     six = tables.tag_of_short("cpu")
-    assert all(above(numbers.tagged(tag), "a_hmlc", "shared", SMALL) for tag in (six, "@10", "@20"))
+    assert above(numbers.tagged(six), "a_hmlc", "shared", SMALL, CENTRAL)
+    for tag in ("@10", "@20", "@lr0.003"):
+        assert above(numbers.tagged(tag), "a_hmlc", "shared", SMALL)
+        assert above(numbers.tagged(tag), "shared", "a_hmlc", CENTRAL)
     assert all(above(numbers.tagged(tag), "g_hmlc", "shared", CENTRAL) for tag in (six, "@10"))
-    assert above(numbers.tagged("@lr0.003"), "a_hmlc", "shared", SMALL)
     sharp = numbers.tagged(COOL)
     assert above(sharp, "g_hmlc", "shared", *CIFAR) and above(sharp, "sign", "shared", *CIFAR)
 
@@ -143,10 +145,10 @@ def order_at_two_temperatures(numbers):
     assert above(warm, "a_hmlc", "g_hmlc", *CIFAR) and above(warm, "split", "g_hmlc", *CIFAR)
     for other in ("a_hmlc", "shared", "split"):
         assert above(sharp, "g_hmlc", other, *CIFAR) and above(sharp, "sign", other, *CIFAR)
-        for place in CIFAR:
-            lost = [mean_of(warm, key, *place) - mean_of(sharp, key, *place)
-                    for key in ("g_hmlc", other)]  # fmt: skip
-            assert lost[0] < lost[1]
+    fell = [mean_of(warm, key, *CIFAR[1]) - mean_of(sharp, key, *CIFAR[1])
+            for key in ("a_hmlc", "shared", "split")]  # fmt: skip
+    assert min(fell) > 0.035 and max(fell) < 0.055
+    assert mean_of(warm, "g_hmlc", *CIFAR[1]) < mean_of(sharp, "g_hmlc", *CIFAR[1])
 
 
 def one_loss_far_below_on_grocery(numbers):
@@ -199,13 +201,8 @@ def no_more_on_cifar(numbers):
     assert not labels.str.fullmatch(r"[a-z_]+@t.*").any()
 
 
-def slower_is_undecided(numbers):
-    changes = claims.pairs(numbers, "g_hmlc@lr0.003", "g_hmlc", MNIST, "subsidiary")
-    assert results.direction(*results.mean_and_interval(changes)) == "undecided"
-
-
 TYPED = [  # statements that nobody computes, and what must hold for them
-    ("README.md", "A-HMLC at the small digit up to 20 epochs", gain_where_training_is_short),
+    ("README.md", "at the small one alone, below at the large", gain_where_training_is_short),
     ("README.md", "large gain over HMCE (MNIST's small digit) comes without", gain_without_masks),
     ("README.md", "Twice the epochs, three to five seeds", seeds_of_the_doubling),
     ("README.md", "neither more epochs nor other temperatures were tried after", no_more_on_cifar),
@@ -215,8 +212,7 @@ TYPED = [  # statements that nobody computes, and what must hold for them
     ("RESULTS.md", "above A-HMLC, *shared* and *split*; so is *sign*", order_at_two_temperatures),
     ("RESULTS.md", "learn it in every run", learned_without_a_division_by_image),
     ("RESULTS.md", "All means still rise.", more_after_twice_the_epochs),
-    ("what_we_learned.md", "(undecided against 0.01)", slower_is_undecided),
-    ("what_we_learned.md", "G-HMLC loses less accuracy than A-HMLC", order_at_two_temperatures),
+    ("what_we_learned.md", "*shared* and *split* lose four to five", order_at_two_temperatures),
     ("what_we_learned.md", "HMCE (paper) alone is far below", one_loss_far_below_on_grocery),
     ("what_we_learned.md", "there masks lose to *split*, level-restricted gains", rare_classes),
     ("what_we_learned.md", "about nine tenths of what there is", parts_know_what_is_said),
@@ -586,11 +582,13 @@ def test_doubling_names_what_has_not_settled():
     text = sentences.doubled(numbers_of(made))
     assert text == (
         "*shared* +5.0 ± 0.0 and *split* +1.0 ± 0.0 at subsidiary level; "
-        "by more than two points, but undecided: *sign* (seeds: three)"
+        "by more than two points, but undecided: *sign* (+20.0; 24.8 would have been seen) "
+        "at subsidiary level (seeds: three)"
     )
     fewer = sentences.doubled(numbers_of([row for row in made if (row["method"], row["seed"]) not in
                                           [("shared@80", 1), ("shared@80", 2)]]))  # fmt: skip
-    assert fewer.endswith("*shared* and *sign* (seeds: one to three)")
+    assert "undecided: *shared* (+5.0) and *sign* (" in fewer
+    assert fewer.endswith("at subsidiary level (seeds: one to three)")
     still = numbers_of(made[-6:-3] + [row | {"method": "sign@80"} for row in made[-6:-3][::-1]])
     assert sentences.doubled(still).startswith("nothing by more")
     assert sentences.doubled(numbers_of(at_budgets("a_hmlc", {10: 0.5, 40: 0.7}))) == ""
@@ -648,6 +646,15 @@ def test_each_method_has_its_best_learning_rate():
             made += rows(f"{MNIST}_tuning", label, level, "linear_accuracy", [value])
     said = sentences.best_tried(numbers_of(made), f"{MNIST}_tuning", "learning rate")
     assert said == "0.003 for *split*; 0.01 for G-HMLC"
+
+
+def test_a_change_of_a_setting_has_its_interval_or_what_would_have_been_seen():
+    made = at_budgets("g_hmlc", {40: 0.3, 80: 0.4})
+    said = sentences.change(numbers_of(made), "g_hmlc@80", "g_hmlc", MNIST, "subsidiary")
+    assert said == "+10.0 ± 0.0"
+    made[0] |= {"value": 0.5}
+    said = sentences.change(numbers_of(made), "g_hmlc@80", "g_hmlc", MNIST, "subsidiary")
+    assert said.startswith("undecided: +3.3; ") and said.endswith(" would have been seen")
 
 
 def test_from_scratch_is_compared_with_the_pretrained_way_seed_by_seed():

@@ -279,7 +279,8 @@ def caption(numbers):
     """What stands under the table of claims."""
     rows = numbers.plain
     text = (
-        "In points, but for silhouette and effective rank, where the claim says what; * recorded."
+        "In points, but for silhouette and effective rank, where the claim says what; * recorded. "
+        "Behind ±, of what is undecided: the smallest difference that would have been seen."
     )
     text += f" Profile {numbers.profile}, seeds {tables.listed(rows.seed)}; "
     return f"{text}{tables.listed(rows.device)}."

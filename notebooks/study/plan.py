@@ -35,6 +35,8 @@ TEMPERATURES = {
     }
 }
 
+TEMPERATURES["gpu"] = TEMPERATURES["cpu"]  # of the small nets' trials
+
 # A linear layer on the stored features alone: its name in result files, and its settings.
 RAW, UNTOUCHED = "raw", {"encoder": "untouched", "epochs": 1}
 

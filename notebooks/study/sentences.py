@@ -104,6 +104,13 @@ def evidence(pairs, scale=100, digits=1):
     return f"{listed(texts)}; {listed(widths)} would have been seen"
 
 
+def change(numbers, label, other, dataset, level):
+    """What one setting of a method changes of its accuracy against another, paired over seeds."""
+    pair = claims.paired(numbers, label, other, dataset, level)
+    undecided = results.direction(*pair) == "undecided"
+    return f"{'undecided: ' if undecided else ''}{evidence([pair])}"
+
+
 def where(levels, total):
     """ "at both levels", "at superclass level"; nothing for level "all"."""
     if levels == ["all"]:
@@ -463,17 +470,19 @@ def temperatures(numbers, dataset):
 
 def doubled(numbers, dataset=MNIST, share=1):
     """What twice the usual number of epochs, or a share of it, changes, paired over seeds: a clause
-    with what is decided, then the methods that move by more than two points undecided; "" where
-    it was not run."""
+    with what is decided, then who moves by more than two points undecided; "" where it was not
+    run."""
     decided, moved, changes = {}, {}, _doublings(numbers, dataset, share)
     for (method, level), change in changes.items():
         pair = results.mean_and_interval(change)
         if results.direction(*pair) != "undecided":
             decided.setdefault(level, []).append(f"{name(method)} {evidence([pair])}")
         elif abs(pair[0]) > SETTLED:
-            moved[name(method)] = True
+            told = amount(pair[0]) if np.isnan(pair[1]) else evidence([pair])
+            moved.setdefault(level, []).append(f"{name(method)} ({told})")
     parts = [f"{listed(texts)} at {level} level" for level, texts in decided.items()]
-    parts += [f"by more than two points, but undecided: {listed(moved)}"] if moved else []
+    large = [f"{listed(texts)} at {level} level" for level, texts in moved.items()]
+    parts += [f"by more than two points, but undecided: {', '.join(large)}"] if moved else []
     parts = parts or ["nothing by more than two points"]
     seeds_of = [len(change) for change in changes.values()]
     return f"{'; '.join(parts)} (seeds: {tables.span(seeds_of, count)})" if changes else ""
