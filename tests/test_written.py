@@ -768,6 +768,19 @@ def test_verdicts_around_a_doubling_are_over_the_seeds_that_both_budgets_have():
     assert said == turns("three", "two", "one", "one")
 
 
+def test_the_last_doubling_is_beyond_the_usual_epochs_where_that_was_run():
+    made = at_budgets("split", {20: 0.9, 40: 0.9, 80: 0.9})
+    made += at_budgets("a_hmlc", {20: 0.8, 40: 0.95, 80: 0.8})
+    until_40 = [row for row in made if not row["method"].endswith("@80")]
+    cifar100 = [row | {"dataset": "cifar100", "level": "class"} for row in until_40]
+    for row in cifar100:
+        row["method"] = row["method"].replace("@20", "@15")
+    numbers = numbers_of(made + cifar100)
+    assert sentences.last_doubling(numbers, MNIST) == turns("one", "one", "one", "none")
+    both = sentences.last_doubling(numbers, MNIST, "cifar100", "modelnet10")
+    assert both == turns("two", "two", "two", "none")
+
+
 def test_who_is_above_and_below_in_a_tail():
     values = {"split": [0.5, 0.6], "g_hmlc": [0.3, 0.4], "a_hmlc": [0.7, 0.8], "sign": [0.5, 0.7]}
     made = [
