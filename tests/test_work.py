@@ -55,11 +55,15 @@ def test_a_second_time_all_comes_from_the_cache(capsys):
     assert {p: p.stat().st_mtime_ns for p in made} == made
 
 
-def test_a_run_that_was_interrupted_is_not_from_the_cache(capsys):
-    (one,) = planned("split")
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_run_that_was_interrupted_is_not_from_the_cache(capsys, monkeypatch, fresh):
+    (one,) = planned("split", settings=replace(TINY, fresh=fresh))
     assert not work.is_there(one)
     work.train_all([one], jobs=1)
     assert work.is_there(one)
+    with monkeypatch.context() as patch:  # a run of other code is trained anew
+        patch.setattr(work.runs, "TRAINING_CODE", ("losses",))
+        assert not work.is_there(one)
     (checkpoint,) = (files.DATA / "runs").rglob("checkpoint.pt")
     stored = torch.load(checkpoint, weights_only=True)
     torch.save(stored | {"history": stored["history"][:1]}, checkpoint)

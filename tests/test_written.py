@@ -201,6 +201,26 @@ def no_more_on_cifar(numbers):
     assert not labels.str.fullmatch(r"[a-z_]+@t.*").any()
 
 
+def seeds_of(numbers, dataset, *methods):
+    rows = numbers.rows[(numbers.rows.dataset == dataset) & numbers.rows.method.isin(methods)]
+    assert set(rows.method) == set(methods)
+    return set(rows.groupby("method").seed.nunique())
+
+
+def batches_have_three_seeds(numbers):
+    tried = [f"{key}@20@b{size}" for key in ("shared", "g_hmlc") for size in (64, 256)]
+    assert seeds_of(numbers, MNIST, *tried) == {3}
+
+
+def longer_tree_has_one_seed(numbers):
+    assert seeds_of(numbers, plan.TREE, "shared@80", "shared@80@b512") == {1}
+
+
+def longer_from_scratch_has_one_seed(numbers):
+    twice = [f"{key}@from_scratch@240" for key in ("cross_entropy", "g_hmlc")]
+    assert seeds_of(numbers, "grocery", *twice) == {1}
+
+
 TYPED = [  # statements that nobody computes, and what must hold for them
     ("README.md", "at the small one alone, below at the large", gain_where_training_is_short),
     ("README.md", "large gain over HMCE (MNIST's small digit) comes without", gain_without_masks),
@@ -210,6 +230,9 @@ TYPED = [  # statements that nobody computes, and what must hold for them
     ("README.md", "well ahead on CIFAR-100 and at ModelNet10's objects", cross_entropy_ahead),
     ("README.md", "the table's losses are within about two", losses_near_on_pretrained_features),
     ("RESULTS.md", "above A-HMLC, *shared* and *split*; so is *sign*", order_at_two_temperatures),
+    ("RESULTS.md", "(three seeds: too few)", batches_have_three_seeds),
+    ("RESULTS.md", "80 epochs do not do it for *shared* (one seed", longer_tree_has_one_seed),
+    ("RESULTS.md", "Twice the epochs (one seed) change", longer_from_scratch_has_one_seed),
     ("RESULTS.md", "learn it in every run", learned_without_a_division_by_image),
     ("RESULTS.md", "All means still rise.", more_after_twice_the_epochs),
     ("what_we_learned.md", "*shared* and *split* lose four to five", order_at_two_temperatures),

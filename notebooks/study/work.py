@@ -9,11 +9,13 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from pathlib import Path
 
 import joblib
 import torch
 
 from hmlc_core import devices, files, load_dataset, pretrain, runs, weights
+from hmlc_core.data import mnist
 from hmlc_core.data.weight_files import OtherData, read_card
 from study import evaluation, plan, results
 
@@ -144,9 +146,18 @@ def folders_of(one):
 
 
 def is_there(one):
-    """Whether a run of a plan was trained to its end, by whatever code and versions."""
-    epochs = [_epochs_in(folder / "checkpoint.pt") for folder in folders_of(one)]
+    """Whether a run of a plan was trained to its end, by this code and version of torch."""
+    folders = [folder for folder in folders_of(one) if _is_of_this_code(folder)]
+    epochs = [_epochs_in(folder / "checkpoint.pt") for folder in folders]
     return one.settings.epochs in epochs
+
+
+def _is_of_this_code(folder):
+    config = runs.read_config(folder / "config.json")
+    code = [Path(runs.__file__).with_name(f"{name}.py") for name in runs.TRAINING_CODE]
+    code += [mnist] if config.get("fresh") else []
+    now = {"code": files.code_hash(*code), "torch": torch.__version__}
+    return all(config.get(name) == value for name, value in now.items())
 
 
 def seconds_of(one):
