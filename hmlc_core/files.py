@@ -54,9 +54,8 @@ def code_hash(*sources):
     Args:
         sources: paths, or modules.
     """
-    paths = [Path(getattr(source, "__file__", source)) for source in sources]
-    text = "".join(plain_code(path.read_text()) for path in paths)
-    return blake2b(text.encode(), digest_size=6).hexdigest()
+    texts = (Path(getattr(source, "__file__", source)).read_text() for source in sources)
+    return blake2b("".join(map(plain_code, texts)).encode(), digest_size=6).hexdigest()
 
 
 @lru_cache

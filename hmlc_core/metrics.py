@@ -60,8 +60,7 @@ def knn_predictions(train, train_labels, test, classes, neighbours=20, temperatu
         vectors, own = _known(train, labels)
         key = (labels >= 0).numpy().tobytes()  # levels that know the same samples share a search
         if key not in searches:
-            number = min(neighbours, len(own))
-            finder = NearestNeighbors(n_neighbors=number, metric="cosine", algorithm="brute")
+            finder = NearestNeighbors(n_neighbors=min(neighbours, len(own)), metric="cosine")
             found = finder.fit(vectors.numpy()).kneighbors(test.numpy())
             searches[key] = [torch.from_numpy(part) for part in found]
         distance, index = searches[key]

@@ -65,6 +65,8 @@ class Settings:
         for name, among in CHOICES.items():
             value = getattr(self, name)
             require(value in among, f"{name} must be one of {', '.join(among)}, not {value!r}")
+        require(self.temperature >= 0.003, f"temperature must be >= 0.003, not {self.temperature}")
+        require(self.batch_size > 1, "batch_size must be 2 or more, to have negatives, not 1")
 
     def of_data(self):
         """What the images depend on, as a dict."""

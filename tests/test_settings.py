@@ -62,6 +62,15 @@ def test_a_setting_that_cannot_be_is_named_with_what_can(name, value, allowed):
             make(**{name: value})
 
 
+@pytest.mark.parametrize(
+    "name, value, least", [("temperature", 0.001, 0.003), ("batch_size", 1, 2)]
+)
+def test_a_setting_that_trains_nothing_is_refused(name, value, least):
+    with pytest.raises(ValueError, match=f"{name} must be .*{least}.*, not {value}"):
+        Settings(**{name: value})
+    assert getattr(Settings(**{name: least}), name) == least
+
+
 def test_a_setting_has_the_type_of_its_field_so_that_equal_ones_are_one_run():
     given = dict(dim=8.0, epochs=np.int64(3), learning_rate=1, weight_decay=0, fresh=np.True_)
     settings = Settings(**given)
