@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -97,12 +98,17 @@ def _add_results(drive):
 
 def _copy_newer(source, target, without=()):
     """Copy files of runs and results that are newer, but features, which are made again in seconds,
-    and what is not written to its end."""
+    and what is not whole: Drive may have a part if a session ended while it was sent."""
     from hmlc_core import files
 
     for path in [*source.glob("runs/*/*"), *source.glob("results/*")]:
         there = target / path.relative_to(source)
-        passing = path.name.startswith((".", "outputs-")) or path in without
-        if not passing and (not there.exists() or there.stat().st_mtime < path.stat().st_mtime):
-            with files.writing(there) as beside:
-                shutil.copy2(path, beside)
+        if path.name.startswith((".", "outputs-")) or path in without:
+            continue
+        if there.exists() and there.stat().st_mtime >= path.stat().st_mtime:
+            continue
+        if path.suffix == ".pt" and not zipfile.is_zipfile(path):
+            print(f"{path} is not whole, and left out")
+            continue
+        with files.writing(there) as beside:
+            shutil.copy2(path, beside)

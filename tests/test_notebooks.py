@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+import torch
 from conftest import ROOT
 from IPython.display import DisplayHandle
 from PIL import Image
@@ -370,7 +371,7 @@ def test_colab_cell_fetches_installs_what_is_missing_and_keeps_runs_on_drive(tmp
     cell = cell.replace("keep_on_drive = False", "keep_on_drive = True")
     kept = content / "drive" / "MyDrive" / "hmlc" / "runs" / "a"
     kept.mkdir(parents=True)
-    (kept / "checkpoint.pt").write_text("trained")
+    torch.save("trained", kept / "checkpoint.pt")
     (tmp_path / "simulated.py").write_text(COLAB)
     for source in ("", str(ROOT)):
         filled = cell.replace('repository = ""', f'repository = "{source}"')
@@ -383,7 +384,7 @@ def test_colab_cell_fetches_installs_what_is_missing_and_keeps_runs_on_drive(tmp
     assert "installing embreex\n" in ended.stdout and "--constraint" in ended.stdout
     wanted = ended.stdout.split("--constraint")[1].split("]")[0].replace(str(tmp_path), "")
     assert "torch" not in wanted
-    assert (content / "hmlc" / "data" / "runs" / "a" / "checkpoint.pt").read_text() == "trained"
+    assert torch.load(content / "hmlc" / "data" / "runs" / "a" / "checkpoint.pt") == "trained"
 
 
 @pytest.fixture
@@ -394,7 +395,7 @@ def on_colab(tmp_path, monkeypatch):
     run = tmp_path / "here" / "data" / "runs" / "a"
     run.mkdir(parents=True)
     for name in ("checkpoint.pt", "config.json", "outputs-1.pt", ".half.pt"):
-        (run / name).write_text("first")
+        torch.save("first", run / name)
     results.add([row_of_results("here")], tmp_path / "here" / "data" / "results" / "gpu.csv")
     return colab, tmp_path / "here" / "data", tmp_path / "drive"
 
@@ -416,10 +417,10 @@ def test_what_is_new_goes_to_drive_and_comes_back_in_the_next_session(on_colab):
     assert sorted(path.name for path in kept.iterdir()) == ["checkpoint.pt", "config.json"]
     assert methods_in(drive / "hmlc") == {"here", "before"}
 
-    (here / "runs" / "a" / "checkpoint.pt").write_text("second")
+    torch.save("second", here / "runs" / "a" / "checkpoint.pt")
     os.utime(here / "runs" / "a" / "checkpoint.pt", (2e9, 2e9))
     colab.copy_to(drive)
-    assert (kept / "checkpoint.pt").read_text() == "second"
+    assert torch.load(kept / "checkpoint.pt") == "second"
     written = {path: path.stat().st_ino for path in drive.rglob("*")}
     colab.copy_to(drive)  # nothing is new: Drive's bin gets nothing
     assert {path: path.stat().st_ino for path in drive.rglob("*")} == written
@@ -427,7 +428,7 @@ def test_what_is_new_goes_to_drive_and_comes_back_in_the_next_session(on_colab):
     shutil.rmtree(here)
     results.add([row_of_results("new machine")], here / "results" / "gpu.csv")
     colab.bring_from(drive)
-    assert (here / "runs" / "a" / "checkpoint.pt").read_text() == "second"
+    assert torch.load(here / "runs" / "a" / "checkpoint.pt") == "second"
     assert methods_in(here) == {"here", "before", "new machine"}
 
 
@@ -452,7 +453,14 @@ def test_a_full_drive_is_said_and_tried_again(on_colab, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert said.count("not all is on Drive") == 1 and "No space left" in said
     assert "in 10 minutes" in said and waits == [600, 600]
-    assert (drive / "hmlc" / "runs" / "a" / "checkpoint.pt").read_text() == "first"
+    kept = drive / "hmlc" / "runs" / "a" / "checkpoint.pt"
+    assert torch.load(kept) == "first"
+
+    kept.write_bytes(kept.read_bytes()[:-100])  # sent in part
+    os.utime(kept, (2e9, 2e9))
+    colab.bring_from(drive)
+    assert torch.load(here / "runs" / "a" / "checkpoint.pt") == "first"
+    assert "checkpoint.pt is not whole" in capsys.readouterr().out
 
 
 def test_what_colab_has_keeps_its_version(monkeypatch):
