@@ -446,6 +446,17 @@ def test_rates_are_those_tried_at_each_methods_own_temperature():
     assert said == "0.003 for G-HMLC; 0.03 for cross-entropy"
 
 
+def test_what_predictions_make_of_a_tree_has_the_columns_that_there_are():
+    made = rows("grocery", "g_hmlc", "kind", "linear_accuracy", [0.5])
+    made += rows("grocery", "g_hmlc", "kind", "accuracy_of_families_2_to_4", [0.75])
+    (row,) = tables.decodings(numbers_of(made), "grocery").to_dict("records")
+    texts = {"kind: alone": "50.0", "kind, 2 to 4 of a parent": "75.0"}
+    assert row == {"method": "G-HMLC"} | texts
+    made += rows("grocery", "g_hmlc", "kind", "top_down_calibration_error", [0.125])
+    (row,) = tables.decodings(numbers_of(made), "grocery").to_dict("records")
+    assert row["kind: calibration error"] == "12.5" and len(row) == 4
+
+
 def test_variants_are_beside_what_they_vary():
     made = rows("cifar100_tuning", "a_hmlc_sharp", "class", "linear_accuracy", [0.1])
     made += rows("cifar100_tuning", "a_hmlc", "class", "linear_accuracy", [0.3])

@@ -531,17 +531,6 @@ def test_a_folded_table_has_its_rows():
     assert "<summary>title</summary>\n\n|method|x|\n|---|---|\n|a|1.0±0.5|\n\n</details>" in text
 
 
-def test_what_predictions_make_of_a_tree_has_the_columns_that_there_are():
-    made = rows("grocery", "g_hmlc", "kind", "linear_accuracy", [0.5])
-    made += rows("grocery", "g_hmlc", "all", "fpa", [0.25])
-    made += rows("grocery", "g_hmlc", "kind", "accuracy_of_families_2_to_4", [0.75])
-    text = written.on_the_tree(numbers_of(made), "grocery")
-    assert "|method|FPA|kind, 2 to 4 of a parent|\n|---|---|---|\n|G-HMLC|25.0|75.0|" in text
-    made += rows("grocery", "g_hmlc", "kind", "top_down_calibration_error", [0.125])
-    text = written.on_the_tree(numbers_of(made), "grocery")
-    assert "|kind: calibration error|" in text and "|G-HMLC|25.0|75.0|12.5|" in text
-
-
 def test_budgets_stand_side_by_side():
     made = rows(MNIST, "g_hmlc@6@fresh=False", "central", "linear_accuracy", [0.5, 0.6])
     made += rows(MNIST, "split", "central", "linear_accuracy", [0.7])

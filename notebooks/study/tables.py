@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hmlc_core.data.load import base_of
-from study import figures, plan, results
+from study import evaluation, figures, plan, results
 from study.plan import MNIST
 from study.variants import METHODS
 
@@ -240,15 +240,20 @@ def decoded(numbers):
 
 
 def decodings(numbers, dataset):
-    """Linear accuracy where each level decides alone, from the top, and by coherent scores; and the
-    calibration error of the second."""
+    """Linear accuracy where each level decides alone, from the top, and by coherent scores; the
+    calibration error of the second; accuracy by how many classes share a parent, where they do."""
     headings = [
         ("{}: alone", "linear_accuracy", None),
         ("{}: top down", "top_down_accuracy", None),
         ("{}: coherent", "coherent_accuracy", None),
         ("{}: calibration error", "top_down_calibration_error", None),
     ]
-    return cells(numbers, dataset, _columns(numbers.levels(dataset), headings))
+    columns, finest = _columns(numbers.levels(dataset), headings), numbers.levels(dataset)[-1]
+    for family in evaluation.FAMILIES:
+        title = f"{finest}, {family.replace('_', ' ')} of a parent"
+        columns.append(Column(title, finest, f"accuracy_of_families_{family}"))
+    table = cells(numbers, dataset, columns)
+    return table.loc[:, (table != "–").any()]
 
 
 def with_ours(numbers):

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from hmlc_core import files
-from study import evaluation, figures, pictures, plan, results, sentences, tables
+from study import figures, pictures, plan, results, sentences, tables
 from study.plan import MNIST
 
 TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
@@ -52,22 +52,6 @@ def accuracies(numbers, dataset):
     scratch = tables.cells(numbers.tagged(plan.FROM_SCRATCH), dataset, columns)
     scratch["method"] = [f"{method}, from scratch" for method in scratch.method]
     return folded(title, pd.concat([table.astype(object), scratch]).fillna("–"))
-
-
-def on_the_tree(numbers, dataset):
-    """What the linear layers say of a tree, folded: TICE and FPA, accuracy at the finest level by
-    how many classes share a parent, calibration error of classes decoded from the top."""
-    levels = numbers.levels(dataset)
-    columns = [tables.Column(metric.upper(), "all", metric) for metric in ("tice", "fpa")]
-    for family in evaluation.FAMILIES:
-        title = f"{levels[-1]}, {family.replace('_', ' ')} of a parent"
-        columns.append(tables.Column(title, levels[-1], f"accuracy_of_families_{family}"))
-    calibration = "top_down_calibration_error"
-    columns += [tables.Column(f"{k}: calibration error", k, calibration) for k in levels]
-    title = f"{figures.dataset_name(dataset)}: what predictions make of the tree, % (TICE: tuples "
-    title += "of classes that do not exist; FPA: all levels right)"
-    table = tables.cells(numbers, dataset, columns)
-    return folded(title, table.loc[:, (table != "–").any()])  # older rows lack some
 
 
 def budgets(numbers, dataset=MNIST):
@@ -138,7 +122,7 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-TABLES = (accuracies, on_the_tree, budgets, trials, budget_trials, origin, glance)
+TABLES = (accuracies, budgets, trials, budget_trials, origin, glance)
 
 
 def words(numbers):
