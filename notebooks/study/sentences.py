@@ -168,12 +168,17 @@ def says(numbers, a, b, dataset, metric="linear_accuracy", scale=100):
 
 
 def swapped(numbers):
-    """What swapping the levels of hierarchical MNIST changes, a sentence for each method."""
+    """What swapping the levels of hierarchical MNIST changes, a sentence for each method, and
+    whether it is robust: no decided change, and intervals of less than two points to each side."""
     methods = {}
     for (method, level), change in claims.changes_by_order(numbers).items():
         methods.setdefault(method, {})[level] = results.mean_and_interval(change)
-    texts = [told(f"{name(m)}: swapped", "as given", pairs) for m, pairs in methods.items()]
-    return "".join(f"* {text}.\n" for text in texts)
+    texts = []
+    for method, pairs in methods.items():
+        robust = all(abs(value) <= width < SETTLED for value, width in pairs.values())
+        told_of = told(f"{name(method)}: swapped", "as given", pairs)
+        texts.append(f"* {told_of}: {'robust' if robust else 'not shown to be robust'}.\n")
+    return "".join(texts)
 
 
 def tail(numbers, dataset, baseline="split"):
@@ -254,10 +259,10 @@ def identified(numbers):
             "Whether *identifying* features helps is not known: it was not run with several seeds"
         )
     tested = dict.fromkeys(dataset for dataset, _ in places)
-    of = f"{count(len(places))} levels of {count(len(tested))} data sets with several seeds"
+    of = f"{count(len(places))} levels of {count(len(tested))} data sets"
     if not won:
         return f"That *identifying* features helps is not shown: on none of {of} is a method of " \
-               "the paper above every control that was run there"  # fmt: skip
+               "the paper above every control run there"  # fmt: skip
     return f"Above every control that was run there, on {of}: {listed(won)}"
 
 
@@ -445,8 +450,9 @@ def _turns(pairs):
     reversed_ones = sum(set(pair) == {"above", "below"} for pair in known)
     other = sum(a != b for a, b in known) - reversed_ones
     both = sum("undecided" not in pair for pair in known)
-    told = f"of {count(len(known))} verdicts, {count(both)} decided both times"
-    return f"{told}, {count(reversed_ones)} reversed, {count(other)} changed to or from undecided"
+    changed = "all" if reversed_ones == both > 1 else count(reversed_ones)
+    told = f"of {count(len(known))} verdicts, {count(both)} decided both times ({changed} reversed)"
+    return f"{told}, {count(other)} changed to or from undecided"
 
 
 def highest(numbers, method):
@@ -488,7 +494,9 @@ def doubled(numbers, dataset=MNIST, share=1):
             moved.setdefault(level, []).append(f"{name(method)} ({told})")
     parts = [f"{listed(texts)} at {level} level" for level, texts in decided.items()]
     large = [f"{listed(texts)} at {level} level" for level, texts in moved.items()]
-    parts += [f"by more than two points, but undecided: {', '.join(large)}"] if moved else []
+    alone = all(len(change) == 1 for change in changes.values())  # then nothing is decided
+    more = f"by more than two points{'' if alone else ', but undecided'}"
+    parts += [f"{more}: {', '.join(large)}"] if moved else []
     parts = parts or ["nothing by more than two points"]
     seeds_of = [len(change) for change in changes.values()]
     return f"{'; '.join(parts)} (seeds: {tables.span(seeds_of, count)})" if changes else ""

@@ -55,10 +55,12 @@ def accuracies(numbers, dataset):
 
 
 def budgets(numbers, dataset=MNIST):
-    """Linear accuracy on a data set at the short and at the usual budget, folded."""
+    """Linear accuracy on a data set at the short budget, whose temperature all methods share, and
+    at the usual one, where each has its own; folded."""
     short = numbers.tagged(tables.tag_of_short(numbers.profile, dataset))
-    usual = tables.epochs_of(numbers, dataset)
-    views = {f"{plan.SHORT[dataset]['epochs']} epochs": short, f"{usual} epochs": numbers}
+    usual, few = tables.epochs_of(numbers, dataset), plan.SHORT[dataset]
+    brief = f"{few['epochs']} epochs, T={few['temperature']}"
+    views = {brief: short, f"{usual} epochs": numbers}
     views = {title: view for title, view in views.items() if view.methods(dataset)}
     methods = figures.ordered(key for view in views.values() for key in view.methods(dataset))
     parts = [_at_budget(view, dataset, title, methods) for title, view in views.items()]
@@ -99,7 +101,7 @@ def budget_trials(numbers):
         for (_, level), values in part.iterrows():
             row |= {f"{level}, {n} epochs": results.percent(v) for n, v in values.items()}
             change = values[2 * usual] - values[usual]
-            row[f"{level}, change"] = results.percent(change, signed=True)
+            row[f"{level}, change"] = sentences.amount(change, digits=2)
         table.append(row)
     return folded("Hierarchical MNIST (validation): the budget doubled, %", pd.DataFrame(table))
 
