@@ -197,6 +197,13 @@ def seeds_of_the_doubling(numbers):
     assert runs == {3, 5}
 
 
+def five_seeds_of_the_doubling(numbers):
+    twice = numbers.tagged("@80")
+    assert {len(claims.pairs(twice, a, b, *SMALL)) for _, a, b in claims.OVERVIEW} == {5}
+    usual = {len(claims.pairs(numbers, a, b, *SMALL)) for _, a, b in claims.OVERVIEW}
+    assert usual == {10}
+
+
 def no_more_on_cifar(numbers):
     labels = numbers.rows[numbers.rows.dataset == "cifar100"].method.drop_duplicates()
     epochs = labels.str.extract(r"@(\d+)")[0].dropna().astype(int)
@@ -237,6 +244,7 @@ TYPED = [  # statements that nobody computes, and what must hold for them
     ("README.md", "well ahead on CIFAR-100 and at ModelNet10's objects", cross_entropy_ahead),
     ("README.md", "the table's losses are within about two", losses_near_on_pretrained_features),
     ("RESULTS.md", "above A-HMLC, *shared* and *split*; so is *sign*", order_at_two_temperatures),
+    ("RESULTS.md", "same five seeds (the picture has ten at", five_seeds_of_the_doubling),
     ("RESULTS.md", "(three seeds: too few)", batches_have_three_seeds),
     ("RESULTS.md", "80 epochs do not do it for *shared* (one seed", longer_tree_has_one_seed),
     ("RESULTS.md", "Twice the epochs (one seed) change", longer_from_scratch_has_one_seed),
