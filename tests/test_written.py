@@ -260,7 +260,7 @@ TYPED = [  # statements that nobody computes, and what must hold for them
     ("README.md", "A-HMLC at class level (after {{", gains_on_cifar_that_twice_the_epochs_take),
     ("RESULTS.md", "A-HMLC at class level; after {{", gains_on_cifar_that_twice_the_epochs_take),
     ("RESULTS.md", "all means rise by three to five points", more_after_30_than_after_15),
-    ("RESULTS.md", "same five seeds (picture: ten at", five_seeds_of_the_doubling),
+    ("RESULTS.md", "same five seeds (picture: ten)", five_seeds_of_the_doubling),
     ("RESULTS.md", "(three seeds: too few)", batches_have_three_seeds),
     ("RESULTS.md", "80 epochs do not do it for *shared* (one seed", longer_tree_has_one_seed),
     ("RESULTS.md", "Twice the epochs (one seed) change", longer_from_scratch_has_one_seed),
