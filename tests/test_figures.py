@@ -308,6 +308,15 @@ def test_large_intervals_are_drawn_whole(value, half):
     assert {-5, 0, 5} <= set(axis.get_xticks()) and all(low < t < high for t in axis.get_xticks())
 
 
+def test_a_long_heading_leaves_the_cells_their_width():
+    cells, widths = [Difference("", 0.02, 0.01)], []
+    for heading in ("short", "a heading that is far longer than the cells of two columns are wide"):
+        figure = figures.claims_map({("A", "x"): cells, ("A", "y"): cells}, {heading: ["claim"]})
+        figure.draw_without_rendering()
+        widths.append(figure.axes[0].get_window_extent().width)
+    assert widths[0] == pytest.approx(widths[1]) and widths[0] > 100
+
+
 def test_cells_of_claims_have_the_number_and_the_colour_of_their_verdict():
     cells = [Difference("", 0.02, 0.01), Difference("", -0.3, 0.1), Difference("", 0.004, 0.01)]
     cells += [Difference("", 0.5, float("nan")), Difference("", float("nan"), float("nan"))]

@@ -310,7 +310,8 @@ def claims_map(columns, groups, counted=False):
     axis.spines[:].set_visible(False)
     for y, line in enumerate(lines):
         if line in groups:
-            axis.text(-0.5, y + 0.1, line, va="center", weight="bold")
+            heading = axis.text(-0.5, y + 0.1, line, va="center", weight="bold")
+            heading.set_in_layout(False)  # a long one would squeeze few columns
     _name_groups(axis, [name for name, _ in columns])
     if counted:
         _count_verdicts(axis, columns, rows)
