@@ -582,8 +582,7 @@ def tried_values(numbers, dataset, name, tag=""):
     rows = rows.join(changed_setting(rows.method, mark))
     usual = getattr(plan.usual_settings(numbers.profile, dataset), setting)
     rows = rows.assign(tried=rows.value_of.astype(float).fillna(usual))
-    several = rows.groupby("key").tried.nunique()
-    return rows[rows.key.isin(several[several > 1].index)]
+    return _of_several_values(rows)
 
 
 def rates_tried(numbers, dataset):
@@ -595,6 +594,11 @@ def rates_tried(numbers, dataset):
     rows = trials(numbers)
     rows = rows[(rows.dataset == dataset) & rows.method.isin(rates)]
     rows = rows.assign(key=rows.method.str.split("@").str[0], tried=rows.method.map(rates))
+    return _of_several_values(rows)
+
+
+def _of_several_values(rows):
+    """The rows of methods of which more than one value was tried."""
     several = rows.groupby("key").tried.nunique()
     return rows[rows.key.isin(several[several > 1].index)]
 
