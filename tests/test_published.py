@@ -23,10 +23,20 @@ def picture(side=64, colours=256):
     return encoded(Image.fromarray(pixels))
 
 
+def photograph():
+    """A smooth picture of many colours."""
+    ring, shade = Image.radial_gradient("L"), Image.linear_gradient("L")
+    return Image.merge("RGB", [ring, shade, shade.rotate(90)])
+
+
 def encoded(image):
     written_to = io.BytesIO()
     image.save(written_to, "png")
     return base64.b64encode(written_to.getvalue()).decode()
+
+
+def opened(text):
+    return Image.open(io.BytesIO(base64.b64decode(text)))
 
 
 def source():
@@ -122,7 +132,7 @@ def test_pictures_get_smaller_until_the_notebook_fits(monkeypatch):
     )
     assert len(text.encode()) < 60_000 < len(large)
     ((kind, shown),) = nbformat.reads(text, 4).cells[-1].outputs[0].data.items()
-    image = Image.open(io.BytesIO(base64.b64decode(shown)))
+    image = opened(shown)
     assert f"image/{image.format.lower()}" == kind == published.JPEG  # noise is a photograph
     assert image.width < 300
     monkeypatch.setattr(published, "MOST_BYTES", 3_000)
@@ -130,11 +140,31 @@ def test_pictures_get_smaller_until_the_notebook_fits(monkeypatch):
         publish(new_output("display_data", {published.PNG: large}))
 
 
+def test_pictures_shrink_alike(monkeypatch):
+    sides = (300, 150)
+    shown = [new_output("display_data", {published.PNG: picture(side)}) for side in sides]
+    monkeypatch.setattr(published, "MOST_BYTES", 60_000)
+    outputs = publish(*shown).cells[-1].outputs
+    scales = [opened(next(iter(one.data.values()))).width / side
+              for one, side in zip(outputs, sides, strict=True)]  # fmt: skip
+    assert scales[1] < 1 and scales[1] - scales[0] == pytest.approx(0.1) or scales[0] == scales[1]
+
+
 def test_few_colours_stay_a_png_and_photographs_become_jpeg():
     flat = Image.fromarray(np.repeat(np.uint8([[0] * 99, [255] * 99]), 99, 0))
     kind, made = published.smaller(encoded(flat), 0.5)
-    assert kind == published.PNG and Image.open(io.BytesIO(base64.b64decode(made))).width == 50
-    assert published.smaller(picture(99), 0.5)[0] == published.JPEG
+    assert kind == published.PNG and opened(made).width == 50
+    assert published.smaller(encoded(photograph()), 0.5)[0] == published.JPEG
+
+
+def test_colours_are_dropped_only_where_a_jpeg_is_no_closer():
+    lines = np.full((99, 99, 3), 255, np.uint8)
+    lines[::9], lines[:, ::9] = (30, 90, 200), (200, 90, 30)
+    kind, few = published.smaller(encoded(Image.fromarray(lines)), 0.7)
+    assert kind == published.PNG and len(opened(few).getcolors()) <= 64
+    hue = Image.linear_gradient("L").convert("RGB")  # 256 greys: a JPEG is closer than 64 of them
+    kind, many = published.smaller(encoded(hue), 0.7)
+    assert kind == published.JPEG or len(opened(many).getcolors(256)) > 64
 
 
 FAULTS = {

@@ -659,25 +659,18 @@ def test_claims_by_budget_are_those_of_runs_with_these_epochs():
     assert [found[place].direction for found in columns.values()] == ["above", "below"]
 
 
-def test_trials_have_a_column_for_each_level_and_temperature():
-    made = [
-        row
-        for label, value in (("split", 0.9), ("split@t0.2", 0.8), ("split@6@fresh=False", 0.1))
-        for row in rows(f"{MNIST}_tuning", label, "subsidiary", "linear_accuracy", [value])
-    ]
-    text = written.trials(numbers_of(made), f"{MNIST}_tuning")
-    assert "|control: split|90.0|80.0|" in text and "10.0" not in text
-    assert written.trials(numbers_of([]), f"{MNIST}_tuning") == ""
-
-
 def test_longer_trials_stand_apart_from_shorter_ones():
     values = {"split": 0.1, "split@t0.2": 0.2, "split@10": 0.3, "split@10@t0.2": 0.4}
     made = []
     for label, value in values.items():
         made += rows("cifar100_tuning", label, "class", "linear_accuracy", [value])
     numbers = numbers_of(made)
-    assert "|control: split|10.0|20.0|" in written.trials(numbers, "cifar100_tuning")
-    assert "|control: split|30.0|40.0|" in written.trials(numbers, "cifar100_tuning", "@10")
+    text = written.trials(numbers, "cifar100_tuning")
+    assert "|control: split|30.0|40.0|" in text and "10.0" not in text
+    assert written.trials(numbers_of([]), "cifar100_tuning") == ""
+    text = results.markdown(tables.table_of_trials(
+        tables.tried_values(numbers, "cifar100_tuning", "temperature")))  # fmt: skip
+    assert " 10.0 " in text and " 20.0 " in text and "30.0" not in text
 
 
 def test_each_method_has_its_best_learning_rate():
@@ -725,11 +718,12 @@ def test_the_budget_doubled_on_validation_digits_is_a_table():
     for label, value in tried.items():
         level = "subsidiary"
         made += rows(f"{MNIST}_tuning", label, level, "linear_accuracy", [value, 0.0])
-    text = written.budget_trials(numbers_of(made))
-    assert (
-        "|G-HMLC|20.0|50.0|90.0|+40.00|" in text and "|control: shared|–|80.0|79.0|-1.00|" in text
-    )
-    assert "A-HMLC" not in text and written.budget_trials(numbers_of([])) == ""
+    table = tables.table_of_trials(tables.rows_of_budget_trials(numbers_of(made)))
+    texts = table.set_index("method").filter(like="subsidiary").to_dict("index")
+    assert [*texts] == ["control: shared", "G-HMLC"]
+    assert [*texts["G-HMLC"].values()] == ["20.0", "50.0", "90.0"]
+    assert [*texts["control: shared"].values()] == ["–", "80.0", "79.0"]
+    assert sentences.budget_rule(numbers_of([])) == ""
     for label, value in {"cross_entropy": 0.6, "cross_entropy@40": 0.75}.items():
         made += rows(f"{MNIST}_tuning", label, "subsidiary", "linear_accuracy", [value, 0.0])
     made += rows(f"{MNIST}_tuning", "cross_entropy@80", "subsidiary", "linear_accuracy", [0.765])

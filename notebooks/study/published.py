@@ -14,13 +14,14 @@ from hashlib import blake2b
 from pathlib import Path
 
 import nbformat
+import numpy as np
 from PIL import Image
 
 from hmlc_core import files
 from study import options
 
 MOST_BYTES = 500_000  # of a notebook
-SCALES = (1, 0.8, 0.65, 0.5, 0.4, 0.3)  # of pictures, until a notebook fits
+SCALES = (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # of pictures, until a notebook fits
 PNG, JPEG = "image/png", "image/jpeg"
 METADATA = "hmlc"  # key in a notebook's metadata
 INJECTED = "injected-parameters"  # papermill's tag
@@ -174,7 +175,7 @@ def faults(notebook):
 
 def fitting(notebook, name):
     """The text of a notebook, its pictures as small as they have to be: first all are stored in
-    fewer bytes (see smaller), then the one with the most shrinks first.
+    fewer bytes (see smaller), then they shrink in turn, so that letters stay alike.
 
     Raises:
         ValueError: if it is too large with the smallest pictures.
@@ -189,7 +190,7 @@ def fitting(notebook, name):
         if not left:
             size = size_of(notebook)
             raise ValueError(f"{name} has {size:,} bytes, more than {MOST_BYTES:,}")
-        largest = max(left, key=lambda k: (steps[k] < 0, len(pictures[k][kinds[k]])))
+        largest = max(left, key=lambda k: (-steps[k], len(pictures[k][kinds[k]])))
         steps[largest] += 1
         del pictures[largest][kinds[largest]]
         kinds[largest], made = smaller(originals[largest], SCALES[steps[largest]])
@@ -202,16 +203,26 @@ def size_of(notebook):
 
 
 def smaller(picture, scale):
-    """A PNG (base64) at this scale: (its kind, it), in 256 colours or as JPEG, what is smaller."""
+    """A PNG (base64) at this scale: (its kind, it), as JPEG, or in few colours where these are no
+    further from the picture; what is smaller."""
     image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     image = Image.alpha_composite(white, image).convert("RGB")
     if scale < 1:
         image = image.resize([max(1, round(scale * side)) for side in image.size], Image.LANCZOS)
-    few = image.quantize(256, dither=Image.Dither.NONE)
-    made = [(PNG, _encoded(few, "png", optimize=True)), (JPEG, _encoded(image, "jpeg", quality=85))]
-    made += [(PNG, picture.strip())] if scale == 1 else []
+    jpeg = _encoded(image, "jpeg", quality=85)
+    made = [(JPEG, jpeg)] + ([(PNG, picture.strip())] if scale == 1 else [])
+    allowed = _distance(image, Image.open(io.BytesIO(base64.b64decode(jpeg))))
+    for colours in (64, 256):
+        few = image.quantize(colours, dither=Image.Dither.NONE)
+        if _distance(image, few.convert("RGB")) <= allowed:
+            made.append((PNG, _encoded(few, "png", optimize=True)))
     return min(made, key=lambda one: len(one[1]))
+
+
+def _distance(image, other):
+    """Root of the mean squared difference of two pictures."""
+    return np.sqrt(np.square(np.float32(image) - np.float32(other)).mean())
 
 
 def _encoded(image, kind, **options):

@@ -518,8 +518,11 @@ def _doublings(numbers, dataset, share):
 
 
 def budget_rule(numbers):
-    """What the trials of the budget say of the rule by which it is chosen: a clause."""
+    """What the trials of the budget say of the rule by which it is chosen: a clause; "" before
+    they are."""
     table = tables.budget_trials(numbers)
+    if table.empty:
+        return ""
     half, usual, twice = table.columns
     first = table.loc["cross_entropy"]
     reached = [f"{' / '.join(map(results.percent, first[n]))} after {n}" for n in (half, usual)]

@@ -760,29 +760,29 @@ def mask_agreement(numbers):
     return table.dropna()  # where levels are a tree, no two images share level 2 alone
 
 
-def budget_trials(numbers):
-    """Linear accuracy on validation digits after half the usual number of epochs, all of them and
-    twice as many, each method at its own temperature.
-
-    Returns:
-        Data frame with index (method, level) and a column for each number of epochs, of methods
-        that were tried.
+def rows_of_budget_trials(numbers):
+    """The rows of the trials on validation digits after half the usual number of epochs, all of
+    them and twice as many, each method at its own temperature, with columns key and tried (epochs).
     """
     usual, trial = (plan.usual_settings(numbers.profile, d) for d in (MNIST, plan.DIGITS_TUNING))
-    values = trials(numbers)
-    values = values[values.dataset == plan.DIGITS_TUNING].set_index(["method", "level"]).value
-    table = {}
-    for epochs in (usual.epochs // 2, usual.epochs, 2 * usual.epochs):
-        for method in plan.BUDGET_MNIST:
-            used = plan.usual_settings(numbers.profile, MNIST, method)
-            label = plan.run_label(method, replace(used, epochs=epochs), trial)
-            for level in numbers.levels(plan.DIGITS_TUNING):
-                place = table.setdefault((method, level), {})
-                place[epochs] = values.get((label, level), np.nan)
-    if not table:
-        return pd.DataFrame()
-    table = pd.DataFrame(table).T.rename_axis(["method", "level"])
-    return table[table[2 * usual.epochs].notna()]
+    tried = {}
+    for method in plan.BUDGET_MNIST:
+        used = plan.usual_settings(numbers.profile, MNIST, method)
+        for epochs in (usual.epochs // 2, usual.epochs, 2 * usual.epochs):
+            tried[plan.run_label(method, replace(used, epochs=epochs), trial)] = epochs
+    rows = trials(numbers)
+    rows = rows[(rows.dataset == plan.DIGITS_TUNING) & rows.method.isin(tried)]
+    return rows.assign(key=rows.method.str.split("@").str[0], tried=rows.method.map(tried))
+
+
+def budget_trials(numbers):
+    """Their linear accuracy: a data frame with index (method, level) and a column for each number
+    of epochs, of methods that were tried to the last."""
+    rows = rows_of_budget_trials(numbers)
+    table = rows.pivot_table(index=["key", "level"], columns="tried", values="value", sort=False)
+    usual = epochs_of(numbers)
+    table = table.reindex(columns=[usual // 2, usual, 2 * usual])
+    return table[table[2 * usual].notna()].rename_axis(["method", "level"])
 
 
 def settling(numbers):

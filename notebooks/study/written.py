@@ -80,30 +80,13 @@ def _at_budget(numbers, dataset, title, methods):
     return pd.DataFrame(columns)
 
 
-def trials(numbers, dataset, tag="", setting="temperature"):
-    """Linear accuracy of each method at each value of a setting tried on a validation set, folded;
-    see tables.tried_values for the tag."""
-    table = tables.table_of_trials(tables.tried_values(numbers, dataset, setting, tag))
-    name = figures.dataset_name(dataset)
-    title = f"{name}: trials of {setting}, %"
+def trials(numbers, dataset):
+    """Linear accuracy of each method at each temperature of its longer trials on a validation set
+    (a key of plan.LONGER), folded."""
+    longer = tables.tag_of_longer(numbers.profile, dataset)
+    table = tables.table_of_trials(tables.tried_values(numbers, dataset, "temperature", longer))
+    title = f"{figures.dataset_name(dataset)}: trials of temperature, %"
     return folded(title, table.drop(columns="data set")) if len(table) else ""
-
-
-def budget_trials(numbers):
-    """Linear accuracy on validation digits after half the usual epochs, all of them and twice as
-    many, and what the last step changes, folded; "" if it was not tried."""
-    found, table = tables.budget_trials(numbers), []
-    if found.empty:
-        return ""
-    usual = tables.epochs_of(numbers)
-    for method, part in found.groupby(level="method", sort=False):
-        row = {"method": figures.method_name(method)}
-        for (_, level), values in part.iterrows():
-            row |= {f"{level}, {n} epochs": results.percent(v) for n, v in values.items()}
-            change = values[2 * usual] - values[usual]
-            row[f"{level}, change"] = sentences.amount(change, digits=2)
-        table.append(row)
-    return folded("Hierarchical MNIST (validation): the budget doubled, %", pd.DataFrame(table))
 
 
 def origin(numbers):
@@ -124,7 +107,7 @@ def folded(title, table):
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-TABLES = (accuracies, budgets, trials, budget_trials, origin, glance)
+TABLES = (accuracies, budgets, trials, origin, glance)
 
 
 def words(numbers):
@@ -135,7 +118,6 @@ def words(numbers):
     tags["cool"] = f"{tags['brief']}@t{plan.START_TEMPERATURE:g}"
     known = {**_offered(numbers), **NAMES, "epochs": tables.epochs_of(numbers)}
     known |= {"SCRATCH": plan.SCRATCH, "GLANCE": tables.GLANCE}
-    known["longer"] = partial(tables.tag_of_longer, numbers.profile)
     for name, tag in tags.items():
         known[name] = SimpleNamespace(**_offered(numbers.tagged(tag)))
     return known
