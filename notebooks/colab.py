@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
-NEEDED = ("papermill", "openTSNE", "mlxtend", "trimesh", "embreex", "pooch")
-NEEDED += ("safetensors", "tabulate")  # Colab has the others
+# What Colab does not have.
+NEEDED = ("papermill", "openTSNE", "mlxtend", "trimesh", "embreex", "pooch", "safetensors")
 EVERY = 600  # seconds between two copies to Drive
 UNTOUCHED = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib")
 UNTOUCHED += ("pillow",)

@@ -101,9 +101,7 @@ def glance(numbers):
 
 def folded(title, table):
     """A table behind its title, which a reader opens."""
-    lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
-    body = "\n".join("|" + "|".join(map(str, line)) + "|" for line in lines)
-    body = body.replace(" ± ", "±")
+    body = results.markdown(table).replace(" ± ", "±")
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
