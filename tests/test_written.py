@@ -559,7 +559,7 @@ def test_a_section_stays_where_its_condition_holds():
 
 def test_a_folded_table_has_its_rows():
     text = written.folded("title", pd.DataFrame({"method": ["a"], "x": ["1.0 ± 0.5"]}))
-    assert "<summary>title</summary>\n\n|method|x|\n|---|---|\n|a|1.0±0.5|\n\n</details>" in text
+    assert "<summary>title</summary>\n\n|method|x|\n|:--|:--|\n|a|1.0±0.5|\n\n</details>" in text
 
 
 def test_budgets_stand_side_by_side():
