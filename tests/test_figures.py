@@ -377,6 +377,19 @@ def test_many_panels_of_differences_stand_in_several_rows():
     assert shown == pytest.approx(range(5))
 
 
+def test_rows_of_differences_stand_once_where_panels_share_them():
+    whole = [Difference(text, 0.01, 0.002) for text in "abc"]
+    left, right = figures.differences({"few": whole[2:], "all": whole}).axes
+    assert left.containers[0][0].get_ydata()[0] == 2  # the row of "c"
+    assert [text.get_text() for text in left.get_yticklabels()] == ["a", "b", "c"]
+    shown = [axis.yaxis.get_tick_params()["labelleft"] for axis in (left, right)]
+    assert shown == [True, False]
+    other = [Difference("other", 0.01, 0.002)]
+    left, right = figures.differences({"other": other, "all": whole}).axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["other"]
+    assert right.yaxis.get_tick_params()["labelleft"]
+
+
 def test_usage_and_agreement_draw_what_they_were_given():
     lines = {"g_hmlc": [np.array([0.1, 0.6]), np.array([0.2, 0.9])], "split": [np.array([0, 1])]}
     (axis,) = figures.usage(lines).axes

@@ -216,7 +216,7 @@ def test_separation_is_of_the_rows_there_are_where_others_are_of_another_machine
     reference = rows(MNIST, "split", "central", "silhouette", [0.1, 0.2, 0.3])
     numbers = numbers_of(own, reference)
     table = tables.separation(numbers, ["shared", "split"])
-    texts = [text[:4] for text in table["central, silhouette on z"]]
+    texts = [text[:4] for text in table["central, silhouette of z"]]
     assert texts == ["0.30", "0.20"]
     assert table.method.tolist() == ["control: shared", "control: split *(recorded)*"]
 
@@ -229,8 +229,8 @@ def test_separation_and_heads_are_of_the_embedding():
     made += rows(MNIST, "shared_without_batchnorm", "all", "effective_rank", [2.0, 4.0])
     numbers = numbers_of(made)
     (row,) = tables.separation(numbers, ["shared"]).to_dict("records")
-    assert row["central, silhouette on z"] == "0.25 ± 0.00"
-    assert row["central, k-NN on z"].startswith("0.60 ±")
+    assert row["central, silhouette of z"] == "0.25 ± 0.00"
+    assert row["central, k-NN on z, %"].startswith("60.0 ±")
     first, second = tables.heads(numbers).to_dict("records")
     assert first["k-NN on z, central, %"].startswith("60.0")
     assert (first["effective rank"], second["effective rank"]) == ("25.0", "3.0")
@@ -507,7 +507,7 @@ def test_agreement_and_posteriors_are_means_over_seeds():
         made += rows(MNIST, "split", "all", f"levels_posterior_{k}", [value, value])
     numbers = numbers_of(made)
     table = tables.mask_agreement(numbers)
-    assert table.loc[("Hierarchical MNIST", "A-HMLC"), "both"] == 0.5
+    assert table.loc[("Hierarchical MNIST", "A-HMLC"), "both levels"] == 0.5
     posteriors = tables.level_posteriors(numbers)
     assert list(posteriors) == [(MNIST, "a_hmlc")]
     assert posteriors[MNIST, "a_hmlc"] == pytest.approx([0.1, 0.9])

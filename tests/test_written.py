@@ -244,6 +244,22 @@ def longer_from_scratch_has_one_seed(numbers):
     assert seeds_of(numbers, "grocery", *twice) == {1}
 
 
+def masks_agree_as_said(numbers):
+    table = tables.mask_agreement(numbers)
+    fitted, attention = (table.loc["Hierarchical MNIST"].filter(like=name, axis=0).iloc[0]
+                         for name in ("G-HMLC", "A-HMLC"))  # fmt: skip
+    assert fitted[["both levels", "level 1 only"]].min() > 0.8
+    assert fitted[["level 2 only", "neither"]].abs().max() < 0.1
+    assert attention.min() > 0.5
+
+
+def levels_counted(numbers):
+    found = tables.level_posteriors(numbers)
+    for dataset in (MNIST, plan.THREE):
+        most = [found[dataset, key].argmax() + 1 for key in ("g_hmlc", "a_hmlc", "shared")]
+        assert most == [2, 1, 1]
+
+
 TYPED = [  # statements that nobody computes, and what must hold for them
     (
         "README.md",
@@ -270,12 +286,15 @@ TYPED = [  # statements that nobody computes, and what must hold for them
     ("what_we_learned.md", "HMCE (paper) alone is far below", one_loss_far_below_on_grocery),
     ("what_we_learned.md", "there masks lose to *split*, level-restricted gains", rare_classes),
     ("what_we_learned.md", "about nine tenths of what there is", parts_know_what_is_said),
+    ("07_claims.ipynb", "are a code of that digit. A-HMLC's agree for all", masks_agree_as_said),
+    ("07_claims.ipynb", "are counted as two, A-HMLC's and *shared*'s as one", levels_counted),
 ]
 
 
 @pytest.mark.parametrize("page, words, check", TYPED, ids=[check.__name__ for *_, check in TYPED])
 def test_what_is_typed_into_a_page_holds(committed, page, words, check):
-    assert words in (written.TEMPLATES / page).read_text()
+    folder = ROOT / "notebooks" if page.endswith("ipynb") else written.TEMPLATES
+    assert words in (folder / page).read_text()
     check(committed)
 
 

@@ -454,28 +454,31 @@ DIFFERENCES_ABREAST = 3  # so many panels stand beside each other
 
 
 def differences(panels):
-    """Mean differences with their intervals, one row each, grey where the interval holds zero.
+    """Mean differences with their intervals, one row each, grey where the interval holds zero; the
+    rows stand at the left alone where no panel has one that the longest lacks.
 
     Args:
         panels: {title: list of (text, difference, half width)}, as shares; shown in points.
     """
-    longest = max(len(rows) for rows in panels.values())
-    same_rows = len({tuple(text for text, *_ in rows) for rows in panels.values()}) == 1
-    height = 0.24 * longest + 0.8
+    names = {title: [text for text, *_ in rows] for title, rows in panels.items()}
+    longest = max(names.values(), key=len)
+    shared = all(set(some) <= set(longest) for some in names.values())
+    height = 0.24 * len(longest) + 0.8
     width = 2.5 + 1.5 / min(len(panels), DIFFERENCES_ABREAST)
-    figure, axes = _abreast(len(panels), DIFFERENCES_ABREAST, width, height, sharey=same_rows)
+    figure, axes = _abreast(len(panels), DIFFERENCES_ABREAST, width, height, sharey=shared)
     for axis, (title, rows) in zip(axes, panels.items()):
-        for row, (_, value, half_width) in enumerate(rows):
+        shown = longest if shared else names[title]
+        for text, value, half_width in rows:
             look = dict(fmt="o", ms=4, capsize=3, color=verdict_colour(value, half_width))
-            axis.errorbar(100 * value, row, xerr=100 * half_width, **look)
+            axis.errorbar(100 * value, shown.index(text), xerr=100 * half_width, **look)
         axis.axvline(0, color="0.2", lw=0.8)
         far = max(abs(value) for _, value, _ in rows) > FAR
         if far:
             _logarithmic(axis, rows)
         title = title.replace(" − ", "\n− ") if len(panels) > 2 else title
         xlabel = "difference, points" + (f"\n(logarithmic beyond {NEAR})" if far else "")
-        axis.set(xlabel=xlabel, title=title, ylim=(longest - 0.5, -0.5))
-        axis.set_yticks(range(len(rows)), [text for text, *_ in rows])
+        axis.set(xlabel=xlabel, title=title, ylim=(len(longest) - 0.5, -0.5))
+        axis.set_yticks(range(len(shown)), shown)
     return figure
 
 

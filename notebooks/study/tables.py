@@ -376,11 +376,12 @@ def separation(numbers, methods):
     for method in methods:
         row = {"method": shown_name(numbers, MNIST, method)}
         for level in numbers.levels(MNIST):
-            for metric, title in (("silhouette", "silhouette"), ("embedding_knn_accuracy", "k-NN")):
-                values = numbers.values(MNIST, level, metric)
-                known = values[method].dropna() if method in values else []
-                mean = results.mean_and_interval(known)
-                row[f"{level}, {title} on z"] = plus_minus(*mean, digits=2)
+            values = numbers.values(MNIST, level, "silhouette")
+            known = values[method].dropna() if method in values else []
+            mean = results.mean_and_interval(known)
+            row[f"{level}, silhouette of z"] = plus_minus(*mean, digits=2)
+            values = numbers.values(MNIST, level, "embedding_knn_accuracy")
+            row[f"{level}, k-NN on z, %"] = mean_text(values, method)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -757,6 +758,8 @@ def mask_agreement(numbers):
         where=[figures.dataset_name(dataset) for dataset in rows.dataset],
     )
     table = rows.pivot_table(index=["where", "name"], columns="kind", values="value").round(2)
+    table = table.rename_axis(index=["data set", "method"], columns="the two share")
+    table = table.rename(columns={"views": "the image", "both": "both levels"})
     return table.dropna()  # where levels are a tree, no two images share level 2 alone
 
 
