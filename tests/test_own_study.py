@@ -241,7 +241,9 @@ def test_confusions_count_both_directions_and_leave_unknown_labels_out():
     assert own_data.confusions(labels, predicted, most=1) == [(0, 1, 3)]
     assert own_data.confusions(labels, labels) == []
     said = report_page.confused_in_words([(0, 1, 3)], ["oat milk", "soy milk"])
-    assert "oat milk and soy milk (3)" in said
+    assert "Most often" in said and "oat milk and soy milk (3)" in said
+    said = report_page.confused_in_words([(0, 1, 1), (0, 2, 1)], ["a", "b", "c"])
+    assert said == "Taken for each other, one test picture each: a and b, a and c."
     assert "No test picture" in report_page.confused_in_words([], ["a"])
 
 

@@ -187,6 +187,23 @@ def test_published_tables_are_written_with_their_caption(numbers):
     assert len(pd.read_csv(files.FIGURES / "cpu" / "t.csv")) == len(table)
 
 
+def test_what_is_all_recorded_is_said_once_in_a_table():
+    from hmlc_core import files
+
+    def text_of(numbers):
+        table, used = tables.linear(numbers, "cifar100"), tables.rows_of(numbers, ["cifar100"])
+        tables.publish(numbers, table, "t", "Accuracy.", used)
+        return (files.FIGURES / "cpu" / "t.md").read_text()
+
+    own = rows("cifar100", "split", "class", "linear_accuracy", [0.5, 0.6])
+    other = rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.5, 0.6])
+    text = text_of(numbers_of([], own + other))
+    assert "(recorded)" not in text and "All recorded: commit abc" in text
+    text = text_of(numbers_of(own, other))
+    assert "|G-HMLC *(recorded)*|" in text and "|control: split|" in text
+    assert " Recorded: commit abc" in text
+
+
 def test_variance_table(numbers):
     table = tables.variance(numbers).set_index("method")
     rank = values(numbers.rows, MNIST, "a_hmlc", "all", "effective_rank")
@@ -245,10 +262,11 @@ def test_tails_are_accuracies_of_head_and_tail():
             made += rows(name, method, "subsidiary", metric, numbers)
     numbers = numbers_of(made)
     table = tables.tails(numbers, name).set_index("method")
-    assert table.loc["G-HMLC", "tail"].startswith("40.5")
-    assert table.loc["G-HMLC", "tail − split"].startswith("+10.0")
+    assert table.loc["G-HMLC", "least frequent"].startswith("40.5")
+    assert table.loc["G-HMLC", "least frequent − split"].startswith("+10.0")
     claim = claims.imbalance(numbers, "g_hmlc")
-    assert [d.where for d in claim.differences] == ["long tail 1:10, head", "long tail 1:10, tail"]
+    found = [d.where.removeprefix("long tail 1:10, ") for d in claim.differences]
+    assert found == ["most frequent", "least frequent"]
     assert [d.value for d in claim.differences] == pytest.approx([0.1, 0.1])
 
 

@@ -134,10 +134,10 @@ def imbalance(numbers, method):
     """The claim that a method is above *split* on the most and the least frequent classes."""
     differences, baseline = [], "split"
     for dataset in numbers.datasets(plan.TAILS):
-        for part in ("head", "tail"):
+        for part, shown in tables.TAIL_PARTS.items():
             pair = paired(numbers, method, baseline, dataset, "subsidiary", f"{part}_accuracy")
             if not np.isnan(pair[0]):
-                name = place_name(numbers, method, dataset, part)
+                name = place_name(numbers, method, dataset, shown)
                 differences.append(Difference(name, *pair))
     names = figures.method_name(method), baseline
     return Claim("imbalance: " + " above ".join(names), " − ".join(names), differences)

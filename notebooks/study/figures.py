@@ -662,7 +662,7 @@ def dendrogram(tree, names):
         tree, orientation="left", labels=list(map(literal, names)), ax=axis, color_threshold=0,
         leaf_font_size=7, above_threshold_color="0.3",
     )  # fmt: skip
-    axis.set(title="induced from a trained encoder", xlabel="cosine distance of class means")
+    axis.set(title="how alike classes are", xlabel="cosine distance of class means")
     return figure
 
 

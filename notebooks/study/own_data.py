@@ -318,7 +318,7 @@ def _verdict(level, frame, guess, tested):
     draw = 1.96 * math.sqrt(max(share * (1 - share), 0.01) / tested)
     small = gains and all(abs(value) < draw for value, _ in gains.values())
     parts.append(
-        f"Other {tested} test pictures would move each number by up to about {100 * draw:.0f} "
+        f"Another {tested} test pictures would move each number by up to about {100 * draw:.0f} "
         f"points{', more than these differences' if small else ''}; the intervals are of the "
         "seeds alone."
     )

@@ -204,6 +204,9 @@ def confused_in_words(pairs, names):
     """Pairs of classes that were taken for each other."""
     if not pairs:
         return "No test picture was taken for one of another class of the finest level."
+    if max(times for *_, times in pairs) == 1:
+        shown = [f"{names[a]} and {names[b]}" for a, b, _ in pairs]
+        return f"Taken for each other, one test picture each: {', '.join(shown)}."
     shown = [f"{names[a]} and {names[b]} ({times})" for a, b, times in pairs]
     return f"Most often taken for each other (test pictures): {', '.join(shown)}."
 

@@ -1,5 +1,6 @@
 """The tables of the study: each a function of the results that returns a data frame of texts."""
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from study.variants import METHODS
 
 MAIN = (*plan.BY_NOTEBOOK[1:], MNIST)
 TREES = (plan.TREE, *plan.BY_NOTEBOOK[1:])
+RECORDED = " *(recorded)*"  # behind a method whose numbers are the reference's
+TAIL_PARTS = {"head": "most frequent", "tail": "least frequent"}  # classes of a long tail
 
 
 @dataclass
@@ -103,6 +106,8 @@ def publish(numbers, table, name, caption, rows=None):
     from IPython.display import Markdown
 
     text = caption if rows is None else f"{caption} {about(numbers.profile, rows)}"
+    if rows is not None and rows.recorded.all():
+        table = table.replace(re.escape(RECORDED), "", regex=True)  # the caption says it of all
     written = results.publish(table, name, text, numbers.profile)
     if len(table) > MOST_ROWS:
         written = f"<details><summary>{len(table)} rows</summary>\n\n{written}\n</details>"
@@ -118,7 +123,7 @@ def about(profile, rows):
     if not commits:
         return text
     dated = ", ".join(f"{commit} ({results.commit_date(commit)})" for commit in commits)
-    return f"{text} Recorded: commit {dated}; differences of those are to the recorded baseline."
+    return f"{text} {'All recorded' if rows.recorded.all() else 'Recorded'}: commit {dated}."
 
 
 def rows_of(numbers, datasets, metric="linear_accuracy", methods=None):
@@ -135,7 +140,7 @@ def listed(column):
 def shown_name(numbers, dataset, method):
     """A method's name in a table, marked where its numbers are the reference's."""
     recorded = (dataset, method) in numbers.recorded
-    return figures.method_name(method) + (" *(recorded)*" if recorded else "")
+    return figures.method_name(method) + (RECORDED if recorded else "")
 
 
 def cells(numbers, dataset, columns, among=None):
@@ -210,9 +215,9 @@ def against_split(numbers, dataset):
 def tails(numbers, dataset):
     """Accuracy of the most and the least frequent digits of level 2, and of all."""
     columns = [
-        Column(f"{part}{against}", "subsidiary", f"{part}_accuracy", baseline)
+        Column(f"{shown}{against}", "subsidiary", f"{part}_accuracy", baseline)
         for against, baseline in (("", None), (" − split", "split"))
-        for part in ("head", "tail", "linear")
+        for part, shown in (TAIL_PARTS | {"linear": "all"}).items()
     ]
     return cells(numbers, dataset, columns)
 
