@@ -260,6 +260,13 @@ def levels_counted(numbers):
         assert most == [2, 1, 1]
 
 
+def rate_costs_at_most_a_point(numbers):
+    found = tables.rates_tried(numbers, "modelnet10_tuning")
+    means = found.groupby(["key", "tried"]).value.mean().unstack()
+    assert means.shape == (len(plan.RATED["modelnet10_tuning"]), 3)
+    assert (means.max(axis=1) - means[0.01]).max() < 0.0105
+
+
 TYPED = [  # statements that nobody computes, and what must hold for them
     (
         "README.md",
@@ -272,6 +279,7 @@ TYPED = [  # statements that nobody computes, and what must hold for them
     ("RESULTS.md", "epochs were not tried: this may still be about speed", no_more_on_cifar),
     ("README.md", "well ahead on CIFAR-100 and at ModelNet10's objects", cross_entropy_ahead),
     ("README.md", "the table's losses are within about two", losses_near_on_pretrained_features),
+    ("README.md", "temperature, at most a point below its best", rate_costs_at_most_a_point),
     ("RESULTS.md", "above A-HMLC, *shared* and *split*; so is *sign*", order_at_two_temperatures),
     ("README.md", "A-HMLC at class level (after {{", gains_on_cifar_that_twice_the_epochs_take),
     ("RESULTS.md", "A-HMLC at class level; after {{", gains_on_cifar_that_twice_the_epochs_take),
