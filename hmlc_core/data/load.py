@@ -138,9 +138,9 @@ def load_dataset(name, settings="cpu", split="train"):
             its "validation" split as "test", for choosing settings; with "_super" behind
             modelnet10 or modelnet40, the same with super-categories (ours) as a third level on top.
         settings: Settings, or the name of a profile for its preset.
-        split: "train" or "test"; "validation" is for choosing settings: hierarchical MNIST's is
-            apart from "train", in the others it is a tenth of the training set and "fit" is the
-            rest. No digit of hierarchical MNIST occurs in two splits.
+        split: "train" or "test"; "validation" is for choosing settings: hierarchical MNIST's
+            and grocery's are apart from "train", in the others it is a tenth of the training set
+            and "fit" is the rest. No digit of hierarchical MNIST occurs in two splits.
 
     Raises:
         ValueError: for an unknown name or split.

@@ -57,8 +57,8 @@ def parser():
         "as there are cores, one thread each; on GPUs one each)")  # fmt: skip
     add("--fresh", action="store_true", help="first delete the runs and results of this job")
     add("--check", action="store_true", help="then compare the results with data/reference")
-    add("--publish", action="store_true", help="then write the outputs into notebooks/*.ipynb, and "
-        "README.md and RESULTS.md: for a commit")  # fmt: skip
+    add("--publish", action="store_true", help="then write the outputs into the numbered "
+        "notebooks, and README, RESULTS and what_we_learned: for a commit")  # fmt: skip
     return made
 
 

@@ -169,13 +169,15 @@ def says(numbers, a, b, dataset, metric="linear_accuracy", scale=100):
 
 def swapped(numbers):
     """What swapping the levels of hierarchical MNIST changes, a sentence for each method, and
-    whether it is robust: no decided change, and intervals of less than two points to each side."""
+    whether it is robust: intervals that hold zero, and less than two points to each side of it."""
     methods = {}
     for (method, level), change in claims.changes_by_order(numbers).items():
         methods.setdefault(method, {})[level] = results.mean_and_interval(change)
     texts = []
     for method, pairs in methods.items():
-        robust = all(abs(value) <= width < SETTLED for value, width in pairs.values())
+        robust = all(
+            abs(value) <= width and abs(value) + width < SETTLED for value, width in pairs.values()
+        )
         told_of = told(f"{name(method)}: swapped", "as given", pairs)
         texts.append(f"* {told_of}: {'robust' if robust else 'not shown to be robust'}.\n")
     return "".join(texts)
