@@ -262,6 +262,14 @@ def levels_counted(numbers):
         assert most == [2, 1, 1]
 
 
+def one_loss_far_below_on_cifar(numbers):
+    for dataset, level in CIFAR:
+        values = numbers.values(dataset, level, "linear_accuracy")
+        others = [key for key in numbers.methods(dataset) if key != "hmce_paper"]
+        assert values["hmce_paper"].dropna().max() < values[others].min(axis=None)
+        assert gap(numbers, "hmce_released", "supcon", dataset, level)[1] == "undecided"
+
+
 def rate_costs_at_most_a_point(numbers):
     found = tables.rates_tried(numbers, "modelnet10_tuning")
     means = found.groupby(["key", "tried"]).value.mean().unstack()
@@ -282,6 +290,7 @@ TYPED = [  # statements that nobody computes, and what must hold for them
     ("README.md", "well ahead on CIFAR-100 and at ModelNet10's objects", cross_entropy_ahead),
     ("README.md", "the table's losses are within about two", losses_near_on_pretrained_features),
     ("README.md", "temperature, at most a point below its best", rate_costs_at_most_a_point),
+    ("RESULTS.md", " is undecided, HMCE (paper) below all.", one_loss_far_below_on_cifar),
     ("RESULTS.md", "above A-HMLC, *shared* and *split*; so is *sign*", order_at_two_temperatures),
     ("README.md", "A-HMLC at class level (after {{", gains_on_cifar_that_twice_the_epochs_take),
     ("RESULTS.md", "A-HMLC at class level; after {{", gains_on_cifar_that_twice_the_epochs_take),
