@@ -167,6 +167,16 @@ def test_colours_are_dropped_only_where_a_jpeg_is_no_closer():
     assert kind == published.JPEG or len(opened(many).getcolors(256)) > 64
 
 
+def test_a_rare_colour_stays_what_it_is():
+    drawn = np.full((400, 400, 3), 255, np.uint8)
+    drawn[::9] = np.random.default_rng(0).integers(0, 256, (1, 400, 1), np.uint8)
+    drawn[::9, ::7] = (213, 94, 0)
+    drawn[50:54, 50:54] = blue = (0, 114, 178)
+    kind, few = published.smaller(encoded(Image.fromarray(drawn)), 1)
+    shown = opened(few).convert("RGB").getpixel((51, 51))
+    assert kind == published.PNG and np.abs(np.subtract(shown, blue)).max() < 12
+
+
 FAULTS = {
     "other sources": lambda n: n.cells[-1].update(source="other()"),
     "local: /home/me/x": lambda n: n.cells[-1].outputs.append(stream("/home/me/x")),

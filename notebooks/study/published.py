@@ -23,6 +23,7 @@ from study import options
 MOST_BYTES = 500_000  # of a notebook
 SCALES = (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # of pictures, until a notebook fits
 PNG, JPEG = "image/png", "image/jpeg"
+KEEP_RARE = Image.Quantize.MAXCOVERAGE  # of colours: a single blue mark must not turn grey
 METADATA = "hmlc"  # key in a notebook's metadata
 INJECTED = "injected-parameters"  # papermill's tag
 
@@ -214,7 +215,7 @@ def smaller(picture, scale):
     made = [(JPEG, jpeg)] + ([(PNG, picture.strip())] if scale == 1 else [])
     allowed = _distance(image, Image.open(io.BytesIO(base64.b64decode(jpeg))))
     for colours in (64, 256):
-        few = image.quantize(colours, dither=Image.Dither.NONE)
+        few = image.quantize(colours, KEEP_RARE, dither=Image.Dither.NONE)
         if _distance(image, few.convert("RGB")) <= allowed:
             made.append((PNG, _encoded(few, "png", optimize=True)))
     return min(made, key=lambda one: len(one[1]))
