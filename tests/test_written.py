@@ -762,6 +762,8 @@ def test_the_budget_doubled_on_validation_digits_is_a_table():
     assert [*texts["G-HMLC"].values()] == ["20.0", "50.0", "90.0"]
     assert [*texts["control: shared"].values()] == ["–", "80.0", "79.0"]
     assert sentences.budget_rule(numbers_of([])) == ""
+    smoke = tables.Numbers("smoke", numbers_of(made).rows[:0])  # of one epoch there is no half
+    assert tables.rows_of_budget_trials(smoke).empty and tables.budget_trials(smoke).empty
     for label, value in {"cross_entropy": 0.6, "cross_entropy@40": 0.75}.items():
         made += rows(f"{MNIST}_tuning", label, "subsidiary", "linear_accuracy", [value, 0.0])
     made += rows(f"{MNIST}_tuning", "cross_entropy@80", "subsidiary", "linear_accuracy", [0.765])

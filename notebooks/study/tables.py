@@ -768,15 +768,19 @@ def mask_agreement(numbers):
     return table.dropna()  # where levels are a tree, no two images share level 2 alone
 
 
+def _halved_and_doubled(numbers):
+    """Half the usual number of epochs, all of them and twice as many."""
+    return [plan.times(many)(epochs_of(numbers)) for many in (0.5, 1, 2)]
+
+
 def rows_of_budget_trials(numbers):
     """The rows of the trials on validation digits after half the usual number of epochs, all of
     them and twice as many, each method at its own temperature, with columns key and tried (epochs).
     """
-    usual, trial = (plan.usual_settings(numbers.profile, d) for d in (MNIST, plan.DIGITS_TUNING))
-    tried = {}
+    trial, tried = plan.usual_settings(numbers.profile, plan.DIGITS_TUNING), {}
     for method in plan.BUDGET_MNIST:
         used = plan.usual_settings(numbers.profile, MNIST, method)
-        for epochs in (usual.epochs // 2, usual.epochs, 2 * usual.epochs):
+        for epochs in _halved_and_doubled(numbers):
             tried[plan.run_label(method, replace(used, epochs=epochs), trial)] = epochs
     rows = trials(numbers)
     rows = rows[(rows.dataset == plan.DIGITS_TUNING) & rows.method.isin(tried)]
@@ -788,9 +792,9 @@ def budget_trials(numbers):
     of epochs, of methods that were tried to the last."""
     rows = rows_of_budget_trials(numbers)
     table = rows.pivot_table(index=["key", "level"], columns="tried", values="value", sort=False)
-    usual = epochs_of(numbers)
-    table = table.reindex(columns=[usual // 2, usual, 2 * usual])
-    return table[table[2 * usual].notna()].rename_axis(["method", "level"])
+    epochs = _halved_and_doubled(numbers)
+    table = table.reindex(columns=epochs)
+    return table[table[epochs[-1]].notna()].rename_axis(["method", "level"])
 
 
 def settling(numbers):
