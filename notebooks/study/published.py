@@ -206,14 +206,14 @@ def size_of(notebook):
 def smaller(picture, scale):
     """A PNG (base64) at this scale: (its kind, it), as JPEG, or in few colours where these are no
     further from the picture; what is smaller."""
-    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA")
+    image = _decoded(picture).convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     image = Image.alpha_composite(white, image).convert("RGB")
     if scale < 1:
         image = image.resize([max(1, round(scale * side)) for side in image.size], Image.LANCZOS)
     jpeg = _encoded(image, "jpeg", quality=85)
     made = [(JPEG, jpeg)] + ([(PNG, picture.strip())] if scale == 1 else [])
-    allowed = _distance(image, Image.open(io.BytesIO(base64.b64decode(jpeg))))
+    allowed = _distance(image, _decoded(jpeg))
     for colours in (64, 256):
         few = image.quantize(colours, KEEP_RARE, dither=Image.Dither.NONE)
         if _distance(image, few.convert("RGB")) <= allowed:
@@ -224,6 +224,10 @@ def smaller(picture, scale):
 def _distance(image, other):
     """Root of the mean squared difference of two pictures."""
     return np.sqrt(np.square(np.float32(image) - np.float32(other)).mean())
+
+
+def _decoded(text):
+    return Image.open(io.BytesIO(base64.b64decode(text)))
 
 
 def _encoded(image, kind, **options):

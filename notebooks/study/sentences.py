@@ -548,16 +548,21 @@ def best_rates(numbers, dataset):
     rows = tables.rates_tried(numbers, dataset)
     if rows.empty:
         return ""
-    means = rows.groupby(["key", "tried"]).value.mean().unstack()
+    means = _means(rows)
     usual = plan.usual_settings(numbers.profile, dataset).learning_rate
     lost = 100 * (means.max(axis=1) - means[usual]).max()
     return f"{_best(rows)}; {usual:g}, taken for all, is at most {lost:.1f} points below"
 
 
+def _means(rows):
+    """The mean over levels of each method at each value that was tried."""
+    return rows.groupby(["key", "tried"]).value.mean().unstack()
+
+
 def _best(rows):
     if rows.empty:
         return ""
-    best = rows.groupby(["key", "tried"]).value.mean().unstack().idxmax(axis=1)
+    best = _means(rows).idxmax(axis=1)
     values = {v: figures.ordered(best[best == v].index) for v in sorted(best.unique())}
     return "; ".join(f"{value:g} for {listed(map(name, keys))}" for value, keys in values.items())
 
