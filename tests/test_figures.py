@@ -298,14 +298,18 @@ def test_small_differences_beside_a_large_one_are_still_seen():
     assert (place[1] - place[0]) / (place[2] - place[0]) > 0.08  # of 1 in 50 points, not 0.02
 
 
-@pytest.mark.parametrize("value, half", [(-0.4, 0.6), (0.78, 0.1), (0.5, float("nan"))])
+LARGE = [(-0.4, 0.6), (0.78, 0.1), (0.5, float("nan")), (-0.22, 0.01)]
+
+
+@pytest.mark.parametrize("value, half", LARGE)
 def test_large_intervals_are_drawn_whole(value, half):
     rows = [Difference("large", value, half), Difference("small", 0.01, 0.002)]
     (axis,) = figures.differences({"far": rows}).axes
     low, high = axis.get_xlim()
     end = abs(value) + (0 if np.isnan(half) else half)
     assert low < 100 * min(0, value - half if value < 0 else 0) <= 100 * end < max(high, -low)
-    assert {-5, 0, 5} <= set(axis.get_xticks()) and all(low < t < high for t in axis.get_xticks())
+    assert {-5, 0, 5} <= set(axis.get_xticks()) and max(abs(axis.get_xticks())) > 100 * end / 2.6
+    assert all(low < t < high for t in axis.get_xticks())
 
 
 def test_a_long_heading_leaves_the_cells_their_width():
@@ -332,7 +336,7 @@ def test_cells_of_claims_have_the_number_and_the_colour_of_their_verdict():
         x, y = text.get_position()
         (small if text.get_fontsize() == 6.5 else texts)[x, round(y)] = text.get_text()
     expected = [("+2.0", "± 1.0", "POSITIVE"), ("-30.0", "± 10.0", "NEGATIVE")]
-    expected += [("+0.4", "± 1.0", "NEUTRAL"), ("+50.0", "", "NEUTRAL"), ("–", "", "white")]
+    expected += [("+0.4", "± 1.0", "NEUTRAL"), ("+50.0", "", "white"), ("–", "", "white")]
     for x, order in ((0, 1), (1, -1), (2, 1)):
         for y, (text, interval, name) in zip(rows, expected[::order]):
             colour = mcolors.to_hex(getattr(figures, name, name)).upper()
@@ -403,6 +407,14 @@ def test_usage_and_agreement_draw_what_they_were_given():
     drawn = [line.get_xydata().tolist() for line in axis.lines]
     assert drawn == [[[1, 0.3], [2, 0.8], [3, 1.0]], [[1, 0.1], [2, 0.2], [3, 1.0]]]
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["A-HMLC"]
+
+
+def test_a_budget_with_fewer_seeds_is_joined_over_those():
+    rows = [("g_hmlc", 12, seed, 0.1 * seed) for seed in range(5)]
+    rows += [("g_hmlc", 24, seed, 0.2 * seed) for seed in (0, 1)] + [("g_hmlc", 48, 0, 0.9)]
+    points = pd.DataFrame(rows, columns=["method", "epochs", "seed", "value"]).assign(level="a")
+    mean, *seeds = figures.accuracy_against_epochs(points, ["a"]).axes[0].lines
+    assert np.allclose(mean.get_xydata(), [[12, 5], [24, 10]]) and len(seeds) == 2
 
 
 def test_posteriors_show_each_probability_at_its_number():

@@ -210,19 +210,30 @@ def test_verdicts_name_the_best_and_what_it_is_worth(dataset):
     data.labels[:60, 0] = 3  # guessing gives more than 10 %
     rows = rows_of(raw=[0.6], split=[0.8, 0.82, 0.81], shared=[0.7, 0.86, 0.78])
     short, central, pair = own_data.verdicts(rows, data, data)
-    assert short == "In short, best at pair: control: split, right for 81 % of the test pictures."
+    assert (
+        short
+        == "In short, best at pair: control: split, right for 81 % of the test pictures; \
+not decidedly better than control: shared."
+    )
     assert "nothing has been learned" in central and "nothing has been learned" not in pair
     assert "control: split is best with 81.0 ± 2.5 %" in pair
     assert "raw) have 60.0 %; against them it is above (+21.0 ± 2.5)" in pair
     assert "Against the second, control: shared, it is undecided (+3.0 ±" in pair
     better = own_data.verdicts(rows_of(raw=[0.9], split=[0.8]), data, data)
     assert better[0].startswith("In short, best at pair: raw features, right for 90 %")
+    far = rows_of(raw=[0.6], split=[0.8, 0.82, 0.81], shared=[0.5, 0.51, 0.52])
+    assert own_data.verdicts(far, data, data)[0].endswith("81 % of the test pictures.")
     alike = own_data.verdicts(rows_of(raw=[0.9], split=[0.8], shared=[0.9]), data, data)
     assert alike[0].startswith("In short, best at pair: raw features, control: shared, right")
-    assert "of what was trained control: split is best" in better[2]
+    assert "of what was trained, control: split is best" in better[2]
     assert "more than these" not in pair  # 21 points above raw are more than other pictures make
     same = own_data.verdicts(rows_of(raw=[0.79], split=[0.8], shared=[0.8]), data, data)[2]
     assert "control: split and control: shared are best with 80.0 %" in same
+    one_picture = rows_of(raw=[0.8], split=[0.82, 0.82], shared=[0.8, 0.81])
+    short, _, pair = own_data.verdicts(one_picture, data, data)
+    assert "against them it is +2.0 in every seed." in pair and "than raw features and" in short
+    equal = own_data.verdicts(rows_of(raw=[0.8], split=[0.8, 0.8]), data, data)[2]
+    assert "against them it is the same in every seed." in equal
     assert "the second" not in same and "points, more than these differences; the" in same
 
 

@@ -286,6 +286,25 @@ def test_ours_is_compared_with_methods_of_as_many_seeds():
     assert table.loc["control: split", "object − ours"] == difference_text(split, ours)
 
 
+def test_claims_of_ours_are_of_both_validation_splits():
+    made = accuracies(plan.DIGITS_TUNING, ["split@6@fresh=False", "separability@6@fresh=False"],
+                      ["central", "subsidiary"])  # fmt: skip
+    made += accuracies("modelnet10_tuning", ["split", "separability"], ["category", "object"])
+    numbers = numbers_of(made)
+    claim = claims.ours(numbers, "split")
+    assert claim.text == "ours: separability above control: split"
+    for difference, (dataset, level, tag) in zip(claim.differences, [
+        (plan.DIGITS_TUNING, "central", "@6@fresh=False"),
+        (plan.DIGITS_TUNING, "subsidiary", "@6@fresh=False"),
+        ("modelnet10_tuning", "category", ""), ("modelnet10_tuning", "object", ""),
+    ], strict=True):  # fmt: skip
+        ours = values(numbers.rows, dataset, f"separability{tag}", level)
+        change = ours - values(numbers.rows, dataset, f"split{tag}", level)
+        assert difference.value == pytest.approx(change.mean())
+        assert difference.where == f"{figures.dataset_name(dataset)}, {level}"
+    assert claims.ours(numbers, "sign").differences == []
+
+
 def test_finding_is_what_masks_add(numbers):
     panels = tables.finding(numbers, ["cifar100"])
     assert list(panels) == ["minus HMCE (released)", "minus control: split"]

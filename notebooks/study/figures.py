@@ -317,10 +317,8 @@ def claims_map(columns, groups, counted=False):
         _count_verdicts(axis, columns, rows)
     text = "First method's linear accuracy minus the second's, in points, with its 95 % interval. "
     text += "Blue: the first is above;\n"
-    text += (
-        "orange: it is below; grey: undecided, which is not equal. Colours by unrounded numbers, "
-    )
-    text += "not corrected for their number."
+    text += "orange: it is below; grey: undecided, which is not equal; white: one seed or none. "
+    text += "Colours by unrounded numbers, not corrected for their number."
     figure.supxlabel(text, fontsize=8)
     return figure
 
@@ -328,7 +326,8 @@ def claims_map(columns, groups, counted=False):
 def _verdict_cell(axis, x, y, difference):
     """A cell with a difference in the colour of its verdict, and its interval."""
     value, half_width = difference.value, difference.half_width
-    colour = verdict_colour(value, half_width, undecided="white" if np.isnan(value) else NEUTRAL)
+    open_cell = "white" if np.isnan(half_width) else NEUTRAL
+    colour = verdict_colour(value, half_width, undecided=open_cell)
     axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=colour, ec="white", lw=2))
     look = dict(color="white" if colour in (POSITIVE, NEGATIVE) else "0.15", ha="center")
     interval = "" if np.isnan(half_width) else f"± {results.percent(half_width)}"
@@ -447,6 +446,7 @@ def accuracy_per_level(summary, level_names, methods):
     return figure
 
 
+FAR_TICKS = (5, 10, 20, 50)  # of which an axis has the outermost at each end
 NEAR, FAR = 5, 0.2  # points shown in proportion; a share beyond which others would not be seen
 
 
@@ -487,10 +487,10 @@ def _logarithmic(axis, rows):
     ends = [
         100 * (value + sign * np.nan_to_num(half)) for _, value, half in rows for sign in (-1, 1)
     ]
-    ticks = np.array([-10 * NEAR, -NEAR, 0, NEAR, 10 * NEAR])
     low, high = (1.3 * end for end in (min(*ends, -NEAR), max(*ends, NEAR)))
+    farthest = [max(tick for tick in FAR_TICKS if tick < end) for end in (-low, high)]
+    shown = sorted({-farthest[0], -NEAR, 0, NEAR, farthest[1]})
     axis.set_xscale("symlog", linthresh=NEAR)
-    shown = ticks[(low < ticks) & (ticks < high)]
     axis.set_xticks(shown, [f"{tick:g}" for tick in shown])
     axis.set_xlim(low, high)
 
@@ -592,8 +592,8 @@ METHODS_ABREAST = 4
 def accuracy_against_epochs(points, level_names):
     """Linear accuracy against the number of epochs, on logarithmic steps, a panel for each method.
 
-    A colour for each level; means with 95 % bands where all seeds of the smallest budget were run,
-    dots and thin lines for single seeds. Grey: the means of the other methods.
+    A colour for each level; means with 95 % bands over the seeds that all budgets have but those of
+    one seed; dots and thin lines for single seeds. Grey: the means of the other methods.
 
     Args:
         points: data frame with columns method, epochs, level, seed, value; one data set.
@@ -620,10 +620,13 @@ def accuracy_against_epochs(points, level_names):
 
 
 def _by_budget(points, method, level):
-    """Linear accuracy in %, index = epochs, columns = the seeds of the smallest budget."""
+    """Linear accuracy in %, index = epochs, columns = the seeds of the budget with fewest, but
+    one."""
     part = points[(points.level == level) & (points.method == method)]
     seeds = 100 * part.pivot_table(index="epochs", columns="seed", values="value")
-    return seeds.loc[:, seeds.iloc[0].notna()]
+    counts = seeds.notna().sum(axis=1)
+    fewest = counts.where(counts > 1, counts.max()).idxmin()
+    return seeds.loc[:, seeds.loc[fewest].notna()]
 
 
 def _draw_budgets(axis, seeds, colour, label):

@@ -288,10 +288,18 @@ def verdicts(rows, train, test):
 
 def _headline(rows, levels):
     finest = [level for level in levels if len(_accuracies(rows, level))][-1]
-    means = _accuracies(rows, finest).mean()
-    best = [figures.method_name(name) for name in means.index[np.isclose(means, means.max())]]
+    frame = _accuracies(rows, finest)
+    frame = frame.fillna(frame.mean())  # the untouched features have one run
+    means = frame.mean()
+    alike = np.isclose(means, means.max())
+    best, others = means.index[alike], means.index[~alike]
     right = f"right for {100 * means.max():.0f} % of the test pictures"
-    return f"In short, best at {finest}: {', '.join(best)}, {right}."
+    text = f"In short, best at {finest}: {', '.join(map(figures.method_name, best))}, {right}"
+    gains = {name: results.mean_and_interval(frame[best[0]] - frame[name]) for name in others}
+    near = [name for name, (value, half_width) in gains.items() if not value > half_width > 0]
+    if near:
+        text += f"; not decidedly better than {sentences.listed(map(figures.method_name, near))}"
+    return f"{text}."
 
 
 def _accuracies(rows, level):
@@ -309,12 +317,12 @@ def _verdict(level, frame, guess, tested):
     alike = np.isclose(means, means.iloc[0])
     best, others = means.index[alike], means.index[~alike]
     share, half = results.mean_and_interval(trained[best[0]].dropna())
-    parts = [f"{level}: of what was trained {_are_best(best, share, half)}"]
+    parts = [f"{level}: of what was trained, {_are_best(best, share, half)}"]
     parts[0] += f"; guessing the largest class gives {results.percent(guess)} %."
     if share <= guess:
         parts.append("So nothing has been learned of this level.")
     gains = _gains(frame, best[0], others)
-    parts += [f"{who} it is {results.verdict(*gain)}." for who, gain in gains.items()]
+    parts += [f"{who} it is {_worth(*gain)}." for who, gain in gains.items()]
     draw = 1.96 * math.sqrt(max(share * (1 - share), 0.01) / tested)
     small = gains and all(abs(value) < draw for value, _ in gains.values())
     parts.append(
@@ -323,6 +331,14 @@ def _verdict(level, frame, guess, tested):
         "seeds alone."
     )
     return " ".join(parts)
+
+
+def _worth(value, half_width):
+    """A verdict, but of a difference that every seed has alike, which has no interval."""
+    if not np.isclose(half_width, 0):
+        return results.verdict(value, half_width)
+    alike = "the same" if np.isclose(value, 0) else results.percent(value, signed=True)
+    return f"{alike} in every seed"
 
 
 def _gains(frame, best, others):

@@ -101,7 +101,7 @@ def evidence(pairs, scale=100, digits=1):
         return listed([f"{text} ± {width}" for text, width in zip(texts, widths)])
     if any(np.isnan(width) for _, width in pairs):
         return f"{listed(texts)}; one seed, which decides nothing"
-    return f"{listed(texts)}; {listed(widths)} would have been seen"
+    return f"{listed(texts)}; {listed(widths)} would show"
 
 
 def change(numbers, label, other, dataset, level):
@@ -338,17 +338,6 @@ def settled(numbers):
     return f"{when} (kappa, {about}): {'; '.join(texts)}"
 
 
-def levels_found(numbers, dataset):
-    """The most probable number of levels in the embeddings of each method, with its probability."""
-    view = view_with_bits(numbers)[0] if dataset == MNIST else numbers
-    texts = []
-    for (where, method), posterior in tables.level_posteriors(view).items():
-        if where == dataset:
-            found = posterior.argmax()
-            texts.append(f"{name(method)} {count(found + 1)} ({posterior[found]:.2f})")
-    return listed(texts or ["not analysed"])
-
-
 def rounding(numbers):
     """What G-HMLC's same seeds gave by codes that differ in rounding alone: texts in a row."""
     table = tables.repeats(numbers.profile)
@@ -482,11 +471,10 @@ def temperatures(numbers, dataset):
     return "; ".join(texts)
 
 
-def doubled(numbers, dataset=MNIST, share=1):
-    """What twice the usual number of epochs, or a share of it, changes, paired over seeds: a clause
-    with what is decided, then who moves by more than two points undecided; "" where it was not
-    run."""
-    decided, moved, changes = {}, {}, _doublings(numbers, dataset, share)
+def doubled(numbers, dataset=MNIST):
+    """What twice the usual number of epochs changes, paired over seeds: a clause with what is
+    decided, then who moves by more than two points undecided; "" where it was not run."""
+    decided, moved, changes = {}, {}, _doublings(numbers, dataset, 1)
     for (method, level), change in changes.items():
         pair = results.mean_and_interval(change)
         if results.direction(*pair) != "undecided":
@@ -496,9 +484,7 @@ def doubled(numbers, dataset=MNIST, share=1):
             moved.setdefault(level, []).append(f"{name(method)} ({told})")
     parts = [f"{listed(texts)} at {level} level" for level, texts in decided.items()]
     large = [f"{listed(texts)} at {level} level" for level, texts in moved.items()]
-    alone = all(len(change) == 1 for change in changes.values())  # then nothing is decided
-    more = f"by more than two points{'' if alone else ', but undecided'}"
-    parts += [f"{more}: {', '.join(large)}"] if moved else []
+    parts += [f"by more than two points, but undecided: {', '.join(large)}"] if moved else []
     parts = parts or ["nothing by more than two points"]
     seeds_of = [len(change) for change in changes.values()]
     return f"{'; '.join(parts)} (seeds: {tables.span(seeds_of, count)})" if changes else ""

@@ -22,7 +22,7 @@ TEMPLATES = files.CODE / "notebooks" / "study" / "templates"
 TARGETS = ("README.md", "RESULTS.md", "docs/what_we_learned.md")
 OFFERED = """
     has several seeds says swapped tail tally score unmasked identified settings parts
-    budget_of_bits code levels_found rounding sources learned temperatures doubled crossings
+    budget_of_bits code rounding sources learned temperatures doubled crossings
     first_run highest ends average turned best_tried from_scratch scratch_doubled budget_rule
     settled reversed_by_doubling turned_by_doubling last_doubling
     best_rates change
