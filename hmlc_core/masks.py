@@ -126,8 +126,7 @@ def random_masks(embeddings, levels):
     """Control: as split_masks, but a fixed random choice of coordinates, not contiguous ones."""
     generator = torch.Generator("cpu").manual_seed(0)
     order = torch.randperm(embeddings.shape[-1], generator=generator, device="cpu")
-    order = order.to(embeddings.device, non_blocking=True)
-    return split_masks(embeddings, levels)[..., order]
+    return split_masks(embeddings, levels)[..., order.to(embeddings.device, non_blocking=True)]
 
 
 def sign_masks(embeddings, levels):
@@ -157,4 +156,5 @@ def partition(level, levels, embeddings):
 
 def require_room(levels, dim):
     """Raise unless there is a coordinate for each level."""
-    require(1 <= levels <= dim, f"levels must be 1 to {dim}, coordinates, not {levels!r}")
+    fits = hasattr(levels, "__index__") and 1 <= levels <= dim
+    require(fits, f"levels must be a whole number, 1 to {dim}, coordinates, not {levels!r}")

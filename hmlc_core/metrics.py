@@ -42,8 +42,9 @@ def _known(values, labels):
 
 def linear_logits(train, train_labels, test, classes):
     """Logits [M, classes] of test features [M, F] by fit_linear on the training features [N, F];
-    both are scaled to zero mean and unit variance over the training set."""
+    both are scaled to zero mean and unit variance over the training set, where that varies."""
     mean, scale = train.mean(0), train.std(0).clamp(min=1e-6)
+    scale = torch.where(scale > 1e-5 * mean.abs(), scale, 1)
     weight, bias = fit_linear((train - mean) / scale, train_labels, classes)
     return F.linear((test - mean) / scale, weight, bias)
 
@@ -155,11 +156,9 @@ def path_metrics(independent, decoded, labels, paths):
     independent, decoded, labels = independent[known], decoded[known], labels[known]
     if not len(labels):
         return {}
-    levels = labels.shape[1]
-    prefix = (decoded == labels).int().cumprod(1).sum(1)
+    levels, prefix = labels.shape[1], (decoded == labels).int().cumprod(1).sum(1)
     exists = (independent[:, None] == paths).all(2).any(1)
-    right = (independent == labels).all(1)
-    metrics = {"fpa": right, "tice": ~exists, "nlca": prefix / levels}
+    metrics = {"fpa": (independent == labels).all(1), "tice": ~exists, "nlca": prefix / levels}
     if (prefix < levels).any():
         metrics["mistake_severity"] = (levels - prefix)[prefix < levels]
     return {name: float(value.double().mean()) for name, value in metrics.items()}

@@ -166,7 +166,7 @@ class PerLevelHeads(nn.Module):
         """Features [B, F] or [B, V, F], labels int [B, L] -> sum over levels, or its L terms."""
         x, y = samples(embeddings, labels, temperature)
         require(len(self.heads) == y.shape[1], f"{len(self.heads)} heads for {y.shape[1]} levels")
-        z = torch.stack([unit(head(x).to(x.dtype)) for head in self.heads])
+        z = torch.stack([unit(head(x.to(head[0].weight.dtype)).to(x.dtype)) for head in self.heads])
         anchors = losses.anchor_losses(z, y.T, temperature)
         return total(anchors.mean(), anchors.has_positive, reduction, strict)
 
@@ -182,6 +182,7 @@ class CrossEntropyHeads(nn.Module):
         """Features [B, F] or [B, V, F], labels int [B, L] -> sum over levels, or its L terms."""
         x, y = samples(embeddings, labels)
         _require_classes(y, [head.weight for head in self.heads], "classes")
+        x = x.to(next(self.parameters()).dtype)
         cross_entropy = partial(F.cross_entropy, ignore_index=-1, reduction="sum")
         sums = [cross_entropy(head(x), label.clamp(min=-1)) for head, label in zip(self.heads, y.T)]
         terms = torch.stack(sums) / (y >= 0).sum(0).clamp(min=1)

@@ -104,7 +104,7 @@ class Run:
         return self._output(split)[0]
 
     def embeddings(self, split):
-        """z behind the head (for cross-entropy: the features), float32 [N, D] on the CPU."""
+        """z behind the head, float32 [N, D] on the CPU; of a method without a head the features."""
         return self._output(split)[1]
 
     def level_masks(self, split):
@@ -154,9 +154,6 @@ def source_of(settings):
 
 def configuration(dataset, method, settings, seed, device):
     """What a run's numbers depend on: data, settings, seed, precision, versions and code."""
-    code = [Path(__file__).with_name(f"{name}.py") for name in TRAINING_CODE]
-    if dataset.composer is not None:
-        code.append(Path(mnist.__file__))
     return {
         "data": dataset.fingerprint,
         "data set": dataset.name,
@@ -173,8 +170,14 @@ def configuration(dataset, method, settings, seed, device):
         "precision": str(devices.precision(device)),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
-        "code": files.code_hash(*code),
+        "code": code_of(dataset.composer is not None),
     }
+
+
+def code_of(fresh):
+    """A hash of the code that trains, of fresh composites what makes them, too."""
+    code = [Path(__file__).with_name(f"{name}.py") for name in TRAINING_CODE]
+    return files.code_hash(*code, *([mnist] if fresh else []))
 
 
 def hash_of(config):
@@ -200,16 +203,14 @@ def pretrain(
         folder: where runs are kept; None: data/runs.
         device: torch.device or its name; None: cuda if there is one.
         progress: whether to show a bar.
-        snapshots: whether to keep the model of every epoch, for Run.at(epoch); give a folder of
-            its own.
+        snapshots: keep the model of every epoch, for Run.at(epoch); give a folder of its own.
         label: the method's name in result files; None: its key.
 
     Returns:
         Run.
 
     Raises:
-        ValueError: unknown method or profile, an odd seed, a class with one sample, a damaged
-            checkpoint.
+        ValueError: unknown method or profile, odd seed, class with one sample, damaged checkpoint.
         FloatingPointError: the loss became NaN or infinite. The last good checkpoint is kept.
     """
     method = methods.get(method)
@@ -221,7 +222,7 @@ def pretrain(
         keep_freed_memory()
     config = configuration(dataset, method, settings, seed, device)
     prefix = f"{dataset.name}-{method.key}-seed{seed}-"
-    place = Path(folder or files.DATA / "runs") / f"{prefix}{hash_of(config)}"
+    place = Path(folder or files.DATA / "runs").expanduser() / f"{prefix}{hash_of(config)}"
     _write_config(config, place, prefix)
     model = new_model(dataset, method, settings, seed, device)
     source = source_of(settings)(dataset, settings, device)
@@ -268,8 +269,7 @@ def read_config(path):
 
 
 def keep_freed_memory():
-    """Stop glibc from handing large tensors back to the kernel at every step and paying for each
-    page again: about twice the speed on a CPU."""
+    """Stop glibc from handing freed memory back at every step: about twice the speed on a CPU."""
     with suppress(OSError, AttributeError):  # another C library, which does not do so
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-4, 0)  # M_MMAP_MAX
@@ -279,9 +279,9 @@ def keep_freed_memory():
 def _check_trainable(dataset):
     told = f"give a HierarchicalDataset (own.read gives it first), not {type(dataset).__name__}"
     require(isinstance(dataset, HierarchicalDataset), told)
-    require((dataset.labels >= 0).any(), f"none of {len(dataset)} samples has a label")
     for level, names, column in zip(dataset.level_names, dataset.class_names, dataset.labels.T):
         sizes = np.bincount(column[column >= 0])
+        require(len(sizes), f"no sample has a label of level '{level}': leave the level out")
         alone = [name for name, size in zip(names, sizes) if size == 1]
         told = f"class '{', '.join(alone)}' of level '{level}' has one sample: nothing is like it"
         advice = "Add samples, merge it with another class, or label it -1 (unknown)"

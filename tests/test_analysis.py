@@ -105,6 +105,25 @@ def test_information_of_a_binary_symmetric_channel():
     assert right == pytest.approx(0.89, abs=0.01)
 
 
+@pytest.mark.parametrize("known", [12, 30, 300])
+def test_information_is_found_by_few_labels_too(known):
+    y = torch.arange(300) % 4
+    x, test = (torch.eye(4)[y] + 0.01 * noise(300, 4) for _ in range(2))
+    for seed in range(20):
+        some = torch.randperm(300, generator=torch.Generator().manual_seed(seed))[:known]
+        hidden = torch.full_like(y, -1)
+        hidden[some] = y[some]
+        bits, right = analysis.usable_information(x, hidden, test, y, 4)
+        assert right < 0.9 or bits > 0.5
+
+
+def test_without_a_label_to_spare_logits_are_not_scaled():
+    y = torch.arange(300) % 2
+    few = torch.where(torch.arange(300) < 4, y, -1)
+    bits, right = analysis.usable_information(torch.eye(2)[y], few, torch.eye(2)[y], y, 2)
+    assert right == 1 and bits > 0.9
+
+
 def test_unknown_labels_carry_no_information():
     y = torch.arange(4000) % 8
     x = torch.eye(8)[y] + 0.01 * noise(4000, 8)

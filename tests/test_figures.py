@@ -362,6 +362,16 @@ def test_information_of_parts_marks_each_number_and_the_ceiling():
     assert [text.get_text() for text in left.get_yticklabels()] == ["G-HMLC", "A-HMLC"]
 
 
+def test_every_part_of_many_levels_has_its_mark():
+    names = [f"level {n}" for n in range(6)]
+    bits = pd.DataFrame(np.eye(6), index=names, columns=names)
+    figure = figures.information_of_parts({"G-HMLC": bits, "A-HMLC": bits}, {})
+    _, labels = figure.axes[0].get_legend_handles_labels()
+    assert labels == [f"part for {name}" for name in names]
+    marks = {line.get_marker() for line in figure.axes[0].lines}
+    assert len(marks) == 6
+
+
 def test_information_of_parts_shows_the_ceiling_and_what_is_far_below_zero_at_the_edge():
     one = pd.DataFrame([[1.0, -9.0]], index=["a"], columns=["a", "b"])
     figure = figures.information_of_parts({"G-HMLC": one}, {"a": 16}, "photographs")

@@ -154,8 +154,10 @@ def test_double_precision_stays(away, level):
     "z, levels, message",
     [
         (torch.full((4, 8), float("nan")), 2, "NaN"),
-        (torch.randn(4, 3), 4, "levels must be 1 to 3, coordinates, not 4"),
+        (torch.randn(4, 3), 4, "levels must be a whole number, 1 to 3, coordinates, not 4"),
         (torch.randn(4, 3), 0, "not 0"),
+        (torch.randn(4, 3), 2.0, "not 2.0"),
+        (torch.randn(4, 3), "2", "not '2'"),
         (torch.randn(4), 2, r"\[B, D\]"),
         (torch.randn(4, 8).numpy(), 2, "floating point tensor, not ndarray"),
         (torch.full((4, 8), 1e30), 2, "their squares"),
@@ -164,6 +166,10 @@ def test_double_precision_stays(away, level):
 def test_bad_input_is_named(z, levels, message):
     with pytest.raises(ValueError, match=message):
         masks.gmm_masks(z, levels)
+    if z.ndim == 2 and isinstance(z, torch.Tensor) and z.shape[1] == 3:
+        for make in (masks.split_masks, masks.random_masks):
+            with pytest.raises(ValueError, match=message):
+                make(z, levels)
     for option, value in {"scope": "image", "iterations": 0}.items():
         with pytest.raises(ValueError, match=f"{option} must be .* not {value!r}"):
             masks.gmm_masks(torch.randn(4, 8), 2, **{option: value})

@@ -52,6 +52,15 @@ def test_unknown_labels_and_constant_features_do_no_harm():
         assert metrics.accuracy(predict(), y_test) == 1.0
 
 
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.7, 7.3])
+def test_a_feature_that_is_constant_in_training_alone_is_not_blown_up(value):
+    (x, y), (x_test, y_test) = clusters(noise=0.1), clusters(noise=0.1, seed=1)
+    x = torch.cat([x, torch.full((len(x), 1), value)], 1)
+    x_test = torch.cat([x_test, torch.full((len(x_test), 1), 1.1 * value + 0.1)], 1)
+    logits = metrics.linear_logits(x, y, x_test, 3)
+    assert metrics.accuracy(logits.argmax(1), y_test) == 1.0
+
+
 def test_accuracy_counts_known_labels_only():
     assert metrics.accuracy(
         torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, -1])

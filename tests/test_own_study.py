@@ -439,6 +439,7 @@ def test_the_lines_of_the_report_predict_new_files(dataset, tmp_path, monkeypatc
     Image.fromarray(train.images[0, ..., 0]).save(tmp_path / "new" / "a.png")
     lines = report_page.recipe(run, tmp_path / "train.npz", str(tmp_path / "out.csv"))
     monkeypatch.setattr(torch.optim.AdamW, "step", None)  # nothing is trained again
+    assert "variants" in lines  # without it, methods of our own are unknown
     exec(lines.replace("your new pictures", str(tmp_path / "new")), {})
     made = pd.read_csv(tmp_path / "out.csv", dtype=dict.fromkeys(train.level_names, str))
     expected = predictions.predict(run, [tmp_path / "new" / "a.png"])

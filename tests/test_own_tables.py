@@ -348,6 +348,26 @@ def test_errors_of_spreadsheets_and_marks_are_no_class(here, word):
     assert any("2 of 6 files have no label" in note for note in dataset.notes)
 
 
+@pytest.mark.parametrize("head, rows, lost", [
+    ("file,sort", ["p", "-1", "q", "p", "q", "-1"], 2),
+    ("file,sort", ["-1", "-1", "0", "1", "2", "-1"], 3),
+    ("file,sort", ["-1", "-2", "0", "1", "-2", "-1"], 0),  # numbers below zero are names
+])  # fmt: skip
+def test_minus_one_is_unknown_beside_names_and_numbers_from_zero_on(here, head, rows, lost):
+    text = "\n".join([head, *(f"{n}.png,{row}" for n, row in enumerate(rows))])
+    dataset = read(here, text)
+    assert (dataset.labels == -1).sum() == lost
+    assert ("-1" in dataset.class_names[0]) == (lost == 0)
+
+
+@pytest.mark.parametrize("mark", "/|")
+def test_an_only_column_of_paths_is_warned_of(here, mark):
+    rows = [f"{n}.png,a{n // 3}{mark}b{n % 3}" for n in range(6)]
+    with pytest.raises(UserWarning, match="every field has 2 parts"):
+        read(here, "\n".join(["file,label", *rows]))
+    read(here, "\n".join(["file,label", *rows[:-1], "5.png,plain"]))  # not of all: no warning
+
+
 def test_merged_cells_and_pictures_that_are_not_named_are_said(here):
     text = "file,kind,sort\n0.png,a,p\n1.png,,q\n2.png,,p\n3.png,,q\n"
     (here / "t.csv").write_text(text)

@@ -170,6 +170,16 @@ def test_heads_of_other_levels_than_the_labels_are_named(make, counts, batch):
         make(6, counts).double()(z, labels)
 
 
+@pytest.mark.parametrize("make", [module.CrossEntropyHeads, module.PerLevelHeads])
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_heads_take_embeddings_of_any_precision(make, kind):
+    z, labels = torch.randn(12, 6, dtype=kind), torch.arange(12)[:, None] // torch.tensor([4, 2])
+    heads = make(6, [3, 6])
+    torch.testing.assert_close(
+        heads(z, labels).float(), heads(z.float(), labels), rtol=1e-5, atol=1e-5
+    )
+
+
 def test_classes_beyond_those_of_a_classifier_are_named_and_below_zero_is_unknown(batch):
     z, labels = batch
     heads = module.CrossEntropyHeads(6, [3, 6]).double()

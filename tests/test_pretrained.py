@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import types
 from collections import Counter
 from dataclasses import replace
 
@@ -346,6 +347,18 @@ def test_the_adapter_standardises_by_the_clean_features_of_the_training_set(net)
     torch.testing.assert_close(
         features.double(), (x - x.mean(0)) / x.std(0, correction=0), rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("value", [0.0, 1.5])
+def test_a_channel_that_is_constant_in_training_is_not_blown_up_elsewhere(monkeypatch, value):
+    stored = np.random.default_rng(0).normal(2, 1, (20, 4)).astype(np.float16)
+    stored[:, 1] = value
+    monkeypatch.setattr(pretrained, "features", lambda *_: [stored])
+    encoder = types.SimpleNamespace(mean=torch.zeros(4), std=torch.zeros(4))
+    pretrained.SOURCES["adapter"].prepare(encoder, None, TINY, CPU)
+    wanted = torch.from_numpy(stored).double().std(0, correction=0).float()
+    wanted[1] = 1
+    torch.testing.assert_close(encoder.std, wanted)
 
 
 def test_weights_of_an_adapter_do_not_depend_on_whether_the_net_was_built_before(use, monkeypatch):

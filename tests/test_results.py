@@ -104,6 +104,15 @@ def test_rows_kept_with_a_run_have_its_present_label(tmp_path):
     assert results.cached_rows(run, "a.csv", None)[0]["method"] == "m@t0.1"
 
 
+@pytest.mark.parametrize("name", ["NA", "None", "null", "nan", "N/A"])
+def test_words_for_nothing_are_names(name):
+    made = [row | {"dataset": name, "level": name} for row in rows("m", [0.5, np.nan])]
+    results.add(made, results.path("cpu"))
+    read = results.read(results.path("cpu"))
+    assert set(read.dataset) == set(read.level) == {name}
+    assert read.value.isna().tolist() == [False, True] and read.value.dtype == float
+
+
 def test_the_reference_lies_with_the_code_wherever_the_work_lies(monkeypatch, tmp_path):
     monkeypatch.setattr(files, "WORK", tmp_path)
     monkeypatch.setattr(files, "DATA", tmp_path / "data")

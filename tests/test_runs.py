@@ -186,11 +186,11 @@ def needed_by(*names):
 
 def test_the_code_that_composes_fresh_images_is_in_the_key(digits, dataset, monkeypatch):
     seen = []
-    monkeypatch.setattr(files, "code_hash", lambda *paths: str(seen.append(paths)))
+    monkeypatch.setattr(files, "code_hash", lambda *sources: str(seen.append(sources)))
     fresh = dataclasses.replace(dataset, composer=mnist.Composer(*digits, 24))
     for data in (dataset, fresh):
         runs.configuration(data, runs.methods.get("split"), TINY, 0, torch.device("cpu"))
-    assert [any(path.name == "mnist.py" for path in paths) for paths in seen] == [False, True]
+    assert [any(source is mnist for source in sources) for sources in seen] == [False, True]
 
 
 def test_changed_code_trains_anew(dataset, monkeypatch, fit, capsys):
@@ -671,8 +671,19 @@ def test_runs_are_kept_under_data_unless_said_otherwise(fit, dataset, monkeypatc
 
 
 def test_a_data_set_without_labels_is_named(fit, dataset):
-    with pytest.raises(ValueError, match="none of 96 samples has a label"):
-        fit(data=dataclasses.replace(dataset, labels=0 * dataset.labels - 1))
+    labels = dataset.labels.copy()
+    labels[:, 1] = -1
+    for unknown, level in ((labels, "subsidiary"), (0 * labels - 1, "central")):
+        with pytest.raises(ValueError, match=f"no sample has a label of level '{level}'"):
+            fit(data=dataclasses.replace(dataset, labels=unknown))
+
+
+def test_a_folder_in_the_home_folder_is_found(monkeypatch, tmp_path, dataset):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ValueError, match="no sample has a label"):
+        runs.pretrain(dataclasses.replace(dataset, labels=0 * dataset.labels - 1), "split")
+    run = runs.pretrain(dataset, "split", TINY, folder="~/kept", progress=False)
+    assert run.folder.parent == tmp_path / "kept"
 
 
 def test_class_with_one_sample_is_named(fit, dataset):

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -309,6 +308,9 @@ def check(dataset):
     Classes, samples without a label, smallest and largest class, imbalance (largest / smallest),
     and how many classes occur under several classes of the level above.
     """
+    with needs("notebooks"):
+        import pandas as pd
+
     rows = []
     for level, column in enumerate(dataset.labels.T):
         names = dataset.class_names[level]

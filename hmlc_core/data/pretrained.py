@@ -89,8 +89,10 @@ class StoredViews:
             part = part.double()
             total, square = total + part.sum(0), square + part.square().sum(0)
         mean = total / len(stored)
+        variance = square / len(stored) - mean.square()
+        constant = variance <= 1e-6 * variance.median()  # here; elsewhere it may be far off
         encoder.mean.copy_(mean)
-        encoder.std.copy_((square / len(stored) - mean.square()).clamp(min=1e-12).sqrt())
+        encoder.std.copy_(variance.masked_fill(constant, 1).sqrt())
 
     @staticmethod
     def depends_on(dataset, settings, device):

@@ -74,6 +74,7 @@ def read_table(path, notes, levels=None, names=None):
         mesh = any(row[where].lower().endswith(kinds.MESHES) for row in body)
         columns = _classes_alone(path, _one_hot(columns, bool(header), notes), mesh, notes)
         _tell_of_odd_columns(columns, notes)
+        _tell_of_paths(columns, notes)
     else:
         columns = _picked(path, header, body, levels, notes)
     if not columns or not body:
@@ -358,6 +359,18 @@ def _one_hot(columns, titled, notes):
     return {title: c for title, c in columns.items() if title not in marks} | {"class": named}
 
 
+def _tell_of_paths(columns, notes):
+    """Of an only column whose fields all have as many parts."""
+    for title, column in columns.items():
+        for mark in "/|>":
+            (parts, *others) = {field.count(mark) + 1 for field in column if field} or {1}
+            if len(columns) == 1 and parts > 1 and not others:
+                notes.warn(
+                    f"'{title}': every field has {parts} parts, e.g. {some(column[:1])}, and is "
+                    f"read as one class: for {parts} levels make a column of each part"
+                )
+
+
 def _tell_of_odd_columns(columns, notes):
     for title, column in columns.items():
         if len(columns) > 1 and len(set(column)) == 1:
@@ -394,7 +407,7 @@ def _labels(column, title, notes):
     if numbers and all(re.fullmatch(r"[-+]?\d+[.,]0+", field) for field in numbers):
         column = [re.sub(r"^([-+]?\d+)[.,]0+$", r"\1", field) for field in column]
     known = [field for field in column if field]
-    if "-1" in known and all(field == "-1" or field.isdecimal() for field in known):
+    if "-1" in known and not any(re.fullmatch(r"-(?!1$)\d+", field) for field in known):
         notes.append(f"'{title}': {known.count('-1')} labels -1 are read as unknown")
         column = ["" if field == "-1" else field for field in column]
     return column

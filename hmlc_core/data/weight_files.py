@@ -15,7 +15,7 @@ from hmlc_core.settings import Settings
 
 def path_of(folder, dataset, method):
     """Where the weights of a data set and method, given by name, lie."""
-    return Path(folder) / f"{dataset}-{method}.safetensors"
+    return Path(folder).expanduser() / f"{dataset}-{method}.safetensors"
 
 
 def write(folder, run, accuracy, depends):

@@ -98,8 +98,9 @@ def usable_information(train, train_labels, test, test_labels, classes):
     Returns:
         bits, accuracy.
     """
+    labelled = (train_labels >= 0).nonzero().squeeze(1)
     held_out = torch.zeros(len(train), dtype=torch.bool)
-    held_out[sample(len(train), len(train) // 10)] = True
+    held_out[labelled[sample(len(labelled), len(labelled) // 10)]] = True
     known = test_labels >= 0
     labels = test_labels[known]
     inputs = torch.cat([train[held_out], test[known]])
@@ -116,9 +117,12 @@ def _entropy(labels, classes):
 
 
 def _best_scale(logits, labels):
-    """The factor of the logits with the least cross-entropy, of 0 and 60 between 0.01 and 2."""
+    """The factor of the logits with the least cross-entropy, of 0 and 60 between 0.01 and 2; 1 if
+    there are no labels to choose it by."""
+    if not len(labels):
+        return 1
     scales = F.pad(torch.logspace(-2, np.log10(2), 60), (1, 0))
-    losses = [F.cross_entropy(scale * logits, labels, ignore_index=-1) for scale in scales]
+    losses = [F.cross_entropy(scale * logits, labels) for scale in scales]
     return scales[torch.stack(losses).argmin()]
 
 

@@ -1,6 +1,7 @@
 """One function per figure, one style. Each returns the matplotlib figure; `save` writes it."""
 
 import re
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -519,7 +520,7 @@ def information_of_parts(tables, class_counts, title=None):
         bits = bits.clip(lower=LEAST_BITS)
         most = max(0.1, bits.max(axis=None))
         axis.hlines(rows, bits.min(), bits.max(), color="0.8", zorder=0)
-        for marker, (part, known) in zip("os^D", bits.iterrows()):
+        for marker, (part, known) in zip(cycle("os^DvP*X"), bits.iterrows()):
             axis.plot(known, rows, marker, mfc="none", mew=1.5, label=f"part for {part}")
         if level in class_counts:
             most = max(most, np.log2(class_counts[level]))

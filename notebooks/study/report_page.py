@@ -233,7 +233,7 @@ def recipe(run, stored, predicted="predictions.csv"):
 sys.path.insert(0, "..")
 
 from hmlc_core import HierarchicalDataset, Settings, pretrain
-from study import predictions
+from study import predictions, variants  # methods of our own, too
 
 train = HierarchicalDataset.load({str(stored)!r})
 settings = Settings({", ".join(changed)})

@@ -39,7 +39,8 @@ def read(where):
         return pd.DataFrame(columns=COLUMNS)
     texts = dict.fromkeys(("dataset", "method", "level", "metric", "device"), str)
     texts |= dict.fromkeys(("data_source", "torch", "commit", "config_hash"), str)
-    frame = pd.read_csv(where, dtype=texts)
+    empty = {"value": "", "seconds": ""}  # in names, "NA" is a name
+    frame = pd.read_csv(where, dtype=texts, keep_default_na=False, na_values=empty)
     if list(frame.columns) != COLUMNS:
         raise ValueError(
             f"{where} has columns {list(frame.columns)}, not {COLUMNS}: delete it and run again"

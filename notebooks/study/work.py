@@ -9,13 +9,11 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from pathlib import Path
 
 import joblib
 import torch
 
 from hmlc_core import devices, files, load_dataset, pretrain, runs, weights
-from hmlc_core.data import mnist
 from hmlc_core.data.weight_files import OtherData, read_card
 from study import evaluation, plan, results
 
@@ -154,9 +152,7 @@ def is_there(one):
 
 def _is_of_this_code(folder):
     config = runs.read_config(folder / "config.json")
-    code = [Path(runs.__file__).with_name(f"{name}.py") for name in runs.TRAINING_CODE]
-    code += [mnist] if config.get("fresh") else []
-    now = {"code": files.code_hash(*code), "torch": torch.__version__}
+    now = {"code": runs.code_of(config.get("fresh")), "torch": torch.__version__}
     return all(config.get(name) == value for name, value in now.items())
 
 
