@@ -6,7 +6,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 
-from hmlc_core.checks import require, require_embeddings
+from hmlc_core.checks import in_single, require, require_embeddings
 
 
 def fit_linear(features, labels, classes, weight_decay=1e-4, max_steps=500):
@@ -37,7 +37,7 @@ def _known(values, labels):
     require_embeddings(values)
     known = labels >= 0
     require(known.any(), f"none of {len(labels)} samples has a label: leave this level out")
-    return values.detach()[known], labels[known]
+    return in_single(values.detach())[known], labels[known].long()
 
 
 def linear_logits(train, train_labels, test, classes):
@@ -62,7 +62,7 @@ def knn_predictions(train, train_labels, test, classes, neighbours=20, temperatu
         key = (labels >= 0).numpy().tobytes()  # levels that know the same samples share a search
         if key not in searches:
             finder = NearestNeighbors(n_neighbors=min(neighbours, len(own)), metric="cosine")
-            found = finder.fit(vectors.numpy()).kneighbors(test.numpy())
+            found = finder.fit(vectors.numpy()).kneighbors(in_single(test.detach()).numpy())
             searches[key] = [torch.from_numpy(part) for part in found]
         distance, index = searches[key]
         votes = torch.zeros(len(test), count, dtype=distance.dtype)

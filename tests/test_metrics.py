@@ -52,6 +52,16 @@ def test_unknown_labels_and_constant_features_do_no_harm():
         assert metrics.accuracy(predict(), y_test) == 1.0
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
+def test_features_of_any_precision_that_train_and_short_labels_are_taken(kind):
+    (x, y), (x_test, _) = clusters(noise=0.1), clusters(noise=0.1, seed=1)
+    x, x_test, y = x.to(kind).requires_grad_(), x_test.to(kind).requires_grad_(), y.int()
+    assert (metrics.knn_predictions(x, y[:, None], x_test, [3])[:, 0] >= 0).all()
+    assert metrics.cluster_agreement(x, y) > 0.9
+    weight, _ = metrics.fit_linear(x, y, 3)
+    assert weight.dtype == torch.promote_types(kind, torch.float32) and not weight.requires_grad
+
+
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.7, 7.3])
 def test_a_feature_that_is_constant_in_training_alone_is_not_blown_up(value):
     (x, y), (x_test, y_test) = clusters(noise=0.1), clusters(noise=0.1, seed=1)

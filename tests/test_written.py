@@ -350,7 +350,7 @@ TYPED = [  # statements that nobody computes, and what must hold for them
     ("README.md", "and at ModelNet10's objects. Of the contrastive", cross_entropy_ahead),
     ("README.md", "the table's losses are within about two", losses_near_on_pretrained_features),
     ("README.md", "temperature, at most a point below its best", rate_costs_at_most_a_point),
-    ("RESULTS.md", "; HMCE (paper) is below all.", one_loss_far_below_on_cifar),
+    ("RESULTS.md", "of-a-coarse-level) is below all.", one_loss_far_below_on_cifar),
     ("RESULTS.md", "is below A-HMLC at both levels, at 0.1 above", order_at_two_temperatures),
     ("README.md", "A-HMLC at class level (after {{", gains_on_cifar_that_twice_the_epochs_take),
     ("RESULTS.md", "A-HMLC at class level; after {{", gains_on_cifar_that_twice_the_epochs_take),
