@@ -134,12 +134,13 @@ def accuracy(predictions, labels):
 def top_down(logits, paths):
     """Paths [M, L]: at each level the best class among those that continue the path so far.
 
-    logits: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist.
+    logits: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist, -1 where
+    one ends above.
     """
     require(len(paths) > 0, "there is no path to choose: no sample has a label at every level")
     allowed = torch.ones(len(logits[0]), len(paths), dtype=torch.bool)
     for level, scores in enumerate(logits):
-        best = scores[:, paths[:, level]].masked_fill(~allowed, -torch.inf).argmax(1)
+        best = scores[:, paths[:, level].clamp(min=0)].masked_fill(~allowed, -torch.inf).argmax(1)
         allowed &= paths[:, level] == paths[best, level][:, None]
     return paths[allowed.int().argmax(1)]
 

@@ -32,6 +32,14 @@ def test_8_bits_in_a_file_of_16_are_named_and_black_is_black(tmp_path):
     assert not read_image(tmp_path / "0.png").any()
 
 
+@pytest.mark.parametrize("bits", [10, 12])
+def test_fewer_bits_in_a_file_of_16_are_named(bits, tmp_path):
+    values = np.linspace(0, 2**bits - 1, 16).astype(np.uint16).reshape(4, 4)
+    Image.fromarray(values).save(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=f"values 0 to {2**bits - 1} .*over their whole range"):
+        read_image(tmp_path / "x.png")
+
+
 def test_grey_steps_of_16_bits_stay_apart(tmp_path):
     Image.fromarray(np.array([[0, 257, 30000, 65535]], np.uint16)).save(tmp_path / "x.png")
     assert read_image(tmp_path / "x.png")[0, :, 0].tolist() == [0, 1, 116, 255]
@@ -52,6 +60,7 @@ def test_what_is_transparent_becomes_white(mode, tmp_path):
         np.full((3, 3), 70_000, np.int32),
         np.full((3, 3), -1, np.int32),
         np.full((3, 3), 200, np.int32),
+        np.full((3, 3), 4000, np.int32),
     ],
 )
 def test_values_of_no_known_range_are_refused(values, tmp_path):

@@ -83,6 +83,14 @@ def test_views_turn_with_the_object_and_forget_its_place_and_size():
     assert np.abs(meshes.render_views(moved, 24).astype(int) - views).mean() < 0.5
 
 
+def test_a_vertex_of_no_face_changes_nothing():
+    box = trimesh.creation.box((1, 2, 3)).apply_translation((1000, 500, 0))
+    stray = trimesh.Trimesh(np.vstack([box.vertices, [[0, 0, 0]]]), box.faces, process=False)
+    views = meshes.render_views(box, 24)
+    assert (views > 0).mean() > 0.2
+    assert np.array_equal(meshes.render_views(stray, 24), views)
+
+
 def test_inside_out_faces_are_seen_too():
     box = trimesh.creation.box((2, 1, 1))
     flipped = trimesh.Trimesh(box.vertices, box.faces[:, ::-1], process=False)

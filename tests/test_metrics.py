@@ -1,5 +1,7 @@
 """Pure functions of features and labels, against scikit-learn and closed forms."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -183,6 +185,22 @@ def test_coherent_leaves_the_given_scores_and_a_single_level_alone():
     assert evaluation.coherent(given, PATHS)[0][0].tolist() == pytest.approx([0.9, 0.4])
     assert all(torch.equal(a, b) for a, b in zip(given, kept))
     assert torch.equal(evaluation.coherent(given[1:], PATHS[:, 1:])[0], given[1])
+
+
+def test_paths_may_end_above_the_finest_level():
+    labels = np.array([[0, 0], [0, 1], [0, -1], [1, -1], [2, -1], [2, 2], [-1, 1], [1, -1]])
+    train = SimpleNamespace(labels=labels)
+    paths = evaluation.paths_to_follow(train)
+    assert paths.tolist() == [[0, 0], [0, 1], [1, -1], [2, 2]]
+    top = torch.tensor([[0.0, 9.0, 0.0], [9.0, 0.0, 0.0]])
+    leaf = torch.tensor([[9.0, 0.0, 0.0], [0.0, 1.0, 9.0]])
+    assert metrics.top_down([top, leaf], paths).tolist() == [[1, -1], [0, 1]]
+    scores = evaluation.coherent([top.softmax(1), leaf.softmax(1)], paths)
+    assert torch.equal(scores[0][:, 1], top.softmax(1)[:, 1])  # nothing is below
+    sure = evaluation.probability_of(torch.tensor([-1, 1]), leaf)
+    assert sure.tolist() == [0, 1]
+    deep = SimpleNamespace(labels=np.array([[0, -1, -1], [0, 0, -1], [1, 1, 1]]))
+    assert evaluation.paths_to_follow(deep).tolist() == [[0, 0, -1], [1, 1, 1]]
 
 
 def test_top_down_decoding_follows_the_first_level():

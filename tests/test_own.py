@@ -349,6 +349,21 @@ def test_meshes_of_a_csv_are_objects_by_their_path(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("title", ["kind", "object"])
+def test_meshes_may_lie_elsewhere_and_their_level_be_called_object(tmp_path, title):
+    rows = [f"file,{title}"]
+    (tmp_path / "table").mkdir()
+    for name in "abcd":
+        (tmp_path / "store" / name).mkdir(parents=True)
+        mesh = tmp_path / "store" / name / "model.off"
+        trimesh.creation.box((1, 2, 3)).export(mesh)
+        rows.append(f"{mesh},{'box' if name < 'c' else 'crate'}")
+    (tmp_path / "table" / "t.csv").write_text("\n".join(rows))
+    dataset = own.read(tmp_path / "table" / "t.csv", size=8)[0]
+    assert dataset.level_names == ([title, "object"] if title == "kind" else [title, "mesh"])
+    assert len(dataset.class_names[1]) == 4
+
+
 def test_partly_labelled_data_are_evaluated(tmp_path):
     rows = ["file,a,b"]
     for number in range(12):

@@ -3,6 +3,7 @@
 import re
 import shutil
 import time
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -104,6 +105,26 @@ def test_copies_under_two_classes_are_named_and_never_tested(tmp_path):
     for seed in range(9):
         train, test = own.divide(dataset, groups, 0.5, seed)
         assert not shared(train, test) and twice not in {image.tobytes() for image in test.images}
+
+
+@pytest.mark.parametrize("header, first, second, tree", [
+    ("maker,object", "a,p", "a,q", True), ("maker,colour", "a,", "b,", True),
+    ("maker,colour", "ford,red", "audi,red", False),
+])  # fmt: skip
+def test_two_labels_of_one_picture_are_named_at_any_level(tmp_path, header, first, second, tree):
+    rows = [f"0.png,{first}", f"0.png,{second}"]
+    for k in range(12):
+        photo(tmp_path / f"{k}.png", k)
+        rows += [f"{k}.png,{(first, second)[k % 2]}"] if k else []
+    (tmp_path / "t.csv").write_text("\n".join([f"file,{header}", *rows]))
+    with pytest.warns(UserWarning, match="1 pictures have several labels at level"):
+        dataset, groups, _ = own.read(tmp_path / "t.csv", size=16, tree=tree)
+    twice = dataset.images[0].tobytes()
+    for seed in range(20):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _, test = own.divide(dataset, groups, 0.5, seed)
+        assert twice not in {image.tobytes() for image in test.images}
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -46,6 +46,23 @@ def shared(train, test):
     return {image.tobytes() for image in train.images} & {image.tobytes() for image in test.images}
 
 
+def test_classes_of_uneven_depth_may_be_divided_each(tmp_path):
+    places = [f"{kind}/{part}" for kind in ("milk", "fruit/apple", "fruit/kiwi")
+              for part in ("train", "test")]  # fmt: skip
+    dataset = quietly(fill(tmp_path / "shop", " ".join(places)))[0]
+    assert dataset.class_names == [["fruit", "milk"], ["fruit/apple", "fruit/kiwi", "milk"]]
+    assert sorted(dataset.parts.tolist()) == 12 * ["test"] + 12 * ["train"]
+
+
+def test_a_table_beside_the_folder_that_is_of_something_else_does_not_stop(tmp_path):
+    root = fill(tmp_path / "pets", "cat dog")
+    (tmp_path / "school.csv").write_text("name,parent\nAnna,Maria\nAnna,Josef\n")
+    assert quietly(root)[0].class_names == [["cat", "dog"]]
+    (root / "parents.csv").write_text("name,parent\ncat,pet\ncat,wild\ndog,pet\n")
+    with pytest.raises(ValueError, match="several parents"):
+        quietly(root)
+
+
 # ---------------------------------------------------------------- what systems and tools leave
 
 LEFT = [

@@ -368,6 +368,101 @@ def test_an_only_column_of_paths_is_warned_of(here, mark):
     read(here, "\n".join(["file,label", *rows[:-1], "5.png,plain"]))  # not of all: no warning
 
 
+def picture(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize("tested", [6, 10])
+def test_a_table_of_a_part_takes_the_files_of_that_part(tmp_path, tested):
+    for part, count in (("train", 10), ("test", tested)):
+        for k in range(count):
+            picture(tmp_path / part / f"{k}.png", [k, count, part == "test"])
+    rows = [f"{k}.png,{'ab'[k % 2]}" for k in range(10)]
+    (tmp_path / "train_labels.csv").write_text("\n".join(["file,kind", *rows]))
+    dataset, _, broken = quietly(tmp_path / "train_labels.csv")
+    assert not broken and said(dataset, f"looked for in {tmp_path / 'train'}")
+    (tmp_path / "labels.csv").write_text("\n".join(["file,kind", *rows]))
+    if tested == 10:
+        with pytest.raises(ValueError, match="in 2 folders, test, train: write the folder before"):
+            quietly(tmp_path / "labels.csv")
+    else:
+        assert said(quietly(tmp_path / "labels.csv")[0], f"looked for in {tmp_path / 'train'}")
+
+
+def said(dataset, *words):
+    return any(all(word in note for word in words) for note in dataset.notes)
+
+
+@pytest.mark.parametrize("title, marks", [
+    ("Usage", ("Training", "PublicTest", "PrivateTest")), ("partition", ("tr", "va", "te")),
+    ("train", ("True", "False", "False")), ("test", ("0", "1", "1")),
+])  # fmt: skip
+def test_columns_that_say_the_part_in_other_words_are_no_level(here, title, marks):
+    rows = [f"{k}.png,{COARSE[k]},{marks[k // 2]}" for k in range(6)]
+    dataset = read(here, "\n".join([f"file,kind,{title}", *rows]))
+    assert dataset.level_names == ["kind"]
+    train, first, last = dataset.parts[::2]
+    assert train == "train" and last == "test" and first in ("validation", "test")
+
+
+def test_a_split_that_is_not_understood_is_left_out_with_a_warning(here):
+    rows = [f"{k}.png,{COARSE[k]},{k // 2}" for k in range(6)]
+    with pytest.warns(UserWarning, match="'split' is no division that is understood .0, 1, 2."):
+        (here / "t.csv").write_text("\n".join(["file,kind,split", *rows]))
+        dataset = own.read(here / "t.csv", size=8)[0]
+    assert dataset.level_names == ["kind"] and dataset.parts is None
+
+
+def test_of_two_columns_of_files_that_of_pictures_is_read(here):
+    for name in NAMES:
+        Image.new("RGB", (8, 8), "black").save(here / f"mask{name}")
+    rows = [f"mask{name},{name},{kind}" for name, kind in zip(NAMES, COARSE)]
+    dataset = read(here, "\n".join(["annotation,image,kind", *rows]))
+    assert dataset.images.std() > 10
+    with pytest.raises(UserWarning, match="'one' is read as the pictures"):
+        read(here, "\n".join(["one,two,kind", *rows]))
+
+
+def test_fine_to_coarse_is_turned_also_where_the_coarsest_is_constant(here):
+    rows = [f"{k}.png,{'pqr'[k // 2]},{'ab'[k > 3]},all" for k in range(6)]
+    (here / "t.csv").write_text("\n".join(["file,fine,coarse,top", *rows]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = own.read(here / "t.csv", size=8)[0]
+    assert dataset.level_names == ["top", "coarse", "fine"]
+    assert dataset.class_counts == [1, 2, 3]
+
+
+def test_names_by_line_are_not_used_for_numbers_from_one_on(here):
+    (here / "names.txt").write_text("cat\ndog\nfish\nbird\n")
+    text = "\n".join(["file,kind", *(f"{k}.png,{1 + k // 2}" for k in range(6))])
+    with pytest.raises(UserWarning, match="from 0, but no label is 0"):
+        read(here, text)
+    (here / "names.txt").write_text("1 cat\n2 dog\n3 fish\n4 bird\n")
+    assert read(here, text).class_names == [["cat", "dog", "fish"]]
+
+
+@pytest.mark.parametrize("header, row", [
+    ("", "{k},{kind}"), ("lesion,image_name,kind", "L{k},{k},{kind}"),
+    ("name,kind", "{k},{kind}"),
+])  # fmt: skip
+def test_names_without_endings_are_found_wherever_they_stand(here, header, row):
+    rows = [row.format(k=k, kind=kind) for k, kind in enumerate(COARSE)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (here / "t.csv").write_text("\n".join(filter(None, [header, *rows])))
+        dataset, _, broken = own.read(here / "t.csv", size=8)
+    assert len(dataset) == 6 and not broken
+    assert set(dataset.class_names[0]) == set(COARSE) or "kind" in dataset.level_names
+
+
+def test_signs_are_two_classes(here):
+    rows = [f"{k}.png,{(-1) ** k}" for k in range(6)]
+    assert read(here, "\n".join(["file,smiling", *rows])).class_names == [["-1", "1"]]
+
+
 def test_merged_cells_and_pictures_that_are_not_named_are_said(here):
     text = "file,kind,sort\n0.png,a,p\n1.png,,q\n2.png,,p\n3.png,,q\n"
     (here / "t.csv").write_text(text)

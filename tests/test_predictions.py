@@ -90,6 +90,36 @@ def test_a_mesh_is_predicted_by_the_mean_over_its_views(run, tmp_path):
     assert found == pytest.approx(wanted, rel=1e-4)
 
 
+def test_a_class_with_nothing_known_below_it_is_predicted_and_the_rest_left_empty(
+    run, tmp_path, monkeypatch
+):
+    data = run.dataset
+    labels = data.labels.copy()
+    labels[labels[:, 0] == 3, 1] = -1
+    open_ended = dataclasses.replace(run, dataset=dataclasses.replace(data, labels=labels))
+    sure = [torch.full((2, len(names)), -9.0) for names in data.class_names]
+    sure[0][0, 3] = sure[0][1, 4] = sure[1][:, 40] = 9
+    monkeypatch.setattr(runs, "level_logits", lambda *_: sure)
+    table = predictions.predict(open_ended, files_of(data, tmp_path)[:2])
+    assert table["central"].tolist() == ["3", "4"]
+    assert table["pair"].tolist()[0] == "" and table["pair"].tolist()[1].startswith("4+")
+    assert np.isnan(table["pair probability"][0]) and table["pair probability"][1] > 0.9
+
+
+def test_new_files_that_cannot_be_read_here_and_links_are_as_in_training(tmp_path):
+    for name in ("a.png", "b.xcf", "c.off"):
+        (tmp_path / "new" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "new" / name).write_bytes(b"")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "there").symlink_to(tmp_path / "new")
+    for place in ("new", "links"):
+        with pytest.warns(UserWarning) as told:
+            found = predictions.pictures_in(tmp_path / place)
+        assert [path.name for path in found] == ["a.png", "c.off"]
+        said = " ".join(str(one.message) for one in told)
+        assert "both are predicted" in said and "b.xcf" in said
+
+
 def test_a_mesh_for_a_run_on_photographs_is_named(run, tmp_path):
     trimesh = pytest.importorskip("trimesh", reason="meshes are an optional extra")
     trimesh.creation.box((1, 2, 3)).export(tmp_path / "box.off")

@@ -178,7 +178,7 @@ class Division:
 
 
 def division(folders):
-    """The division in paths of folders: siblings such as train and test, all at one depth.
+    """The division in paths of folders: siblings such as train and test, the uppermost ones.
 
     Args:
         folders: of each file, names of the folders from the root to it.
@@ -194,14 +194,35 @@ def division(folders):
     divided = {parent: parts for parent, parts in divided.items() if parts}
     if not divided:
         return None
-    depth = min(map(len, divided))
-    at = {parent: parts for parent, parts in divided.items() if len(parent) == depth}
+    divided = _uppermost(divided, folders)
+    depths = [_depth(path, divided) for path in folders]
     parts = [
-        at[path[:depth]].get(path[depth], "") if path[:depth] in at and len(path) > depth else ""
-        for path in folders
+        divided.get(path[:depth], {}).get(path[depth], "") if len(path) > depth else ""
+        for path, depth in zip(folders, depths)
     ]
-    parts = [part or _lone_part(path, depth, at) for path, part in zip(folders, parts)]
-    return Division(parts, _without_parts(folders, parts, depth), sorted(at))
+    parts = [part or _lone_part(p, d, divided) for p, d, part in zip(folders, depths, parts)]
+    return Division(parts, _without_parts(folders, parts, depths), sorted(divided))
+
+
+def _uppermost(divided, folders):
+    """The folders that are divided and lie in no other one; that on top alone if it is one that
+    holds classes: then the data set lies there, whatever is around it."""
+    depth = min(map(len, divided))
+    top = {parent: parts for parent, parts in divided.items() if len(parent) == depth}
+    (first, parts), *others = top.items()
+    if not others and any(len(p) > depth + 1 and p[:depth] == first for p in folders):
+        return top
+    return {
+        parent: parts
+        for parent, parts in divided.items()
+        if not any(parent[:above] in divided for above in range(len(parent)))
+    }
+
+
+def _depth(path, divided):
+    """How deep the folder lies that divides a path; of a path that none does, the least depth."""
+    depths = [depth for depth in range(len(path) + 1) if path[:depth] in divided]
+    return depths[0] if depths else min(map(len, divided))
 
 
 def _parts(names):
@@ -224,17 +245,17 @@ def _lone_part(path, depth, at):
     return said[1] if said and not said[2] else ""
 
 
-def _without_parts(folders, parts, depth):
+def _without_parts(folders, parts, depths):
     """The paths without the name of their part, also where it stands there twice."""
-    found = [p[:depth] + p[depth + 1 :] if part else p for p, part in zip(folders, parts)]
+    found = [p[:d] + p[d + 1 :] if part else p for p, d, part in zip(folders, depths, parts)]
     while True:
         again = [
-            len(path) > depth and (part_of(path[depth]) or ("", "", ""))[1] == part != ""
-            for path, part in zip(found, parts)
+            len(path) > d and (part_of(path[d]) or ("", "", ""))[1] == part != ""
+            for path, d, part in zip(found, depths, parts)
         ]
         if not any(parts) or not all(a for a, part in zip(again, parts) if part):
             return found
-        found = [p[:depth] + p[depth + 1 :] if part else p for p, part in zip(found, parts)]
+        found = [p[:d] + p[d + 1 :] if part else p for p, d, part in zip(found, depths, parts)]
 
 
 def divided(root, files, notes):
@@ -258,14 +279,16 @@ def divided(root, files, notes):
         folders = [found.folders[k][depth:] for k in kept]
         parts = [found.parts[k] for k in kept]
     else:
-        kept = [
-            k for k, part in enumerate(found.parts) if part or folders[k][:depth] not in found.at
-        ]
+        kept = [k for k, part in enumerate(found.parts) if part or not _below(folders[k], found.at)]
         folders = [found.folders[k] for k in kept]
         parts = [found.parts[k] or "train" for k in kept]
         _tell_of_undivided([files[k] for k in kept if not found.parts[k]], root, notes)
     _tell_of_outsiders(sorted(set(files) - {files[k] for k in kept}), root, notes)
     return _labelled(root, [files[k] for k in kept], folders, parts, found.at, notes)
+
+
+def _below(path, parents):
+    return any(path[:depth] in parents for depth in range(len(path) + 1))
 
 
 def _without_holders(folders, notes):

@@ -10,7 +10,8 @@ def read_image(path, size=None):
     """An image file, upright, as uint8 [H, W, 3].
 
     With `size` [size, size, 3]: the short side is brought to it, then the centre is cut out.
-    16-bit grey values are divided by 257; what is transparent becomes white.
+    Of several pages the first is read; 16-bit grey values are divided by 257; what is transparent
+    becomes white.
 
     Raises:
         ValueError: unreadable, truncated, more than MAX_PIXELS pixels, or values of no known range
@@ -43,9 +44,10 @@ def _to_rgb(image):
 def _to_8_bits(image):
     values = np.asarray(image)
     small, large = values.min(), values.max()
-    in_doubt = 0 < large < 256  # 8 bits stored as 16 or 32?
+    in_doubt = 0 < large < 4096  # 8, 10 or 12 bits stored as 16 or 32? They would be black
     if image.mode == "F" or small < 0 or large > 65535 or in_doubt:
         raise ValueError(
-            f"values {small:g} to {large:g} in mode {image.mode}: save it with 8 or 16 bits"
+            f"values {small:g} to {large:g} in mode {image.mode}: save it with 8 or 16 bits, over "
+            "their whole range"
         )
     return Image.fromarray((values // 257).astype(np.uint8))

@@ -213,7 +213,8 @@ def coarse_to_fine(rows):
     counts = [len({row[k] for row in rows} - {""}) for k in order]
     other = sorted(order, key=lambda k: counts[k])
     pairs = list(zip(other, other[1:]))
-    nested = all(counts[a] > 1 and _nested(rows, a, b) for a, b in pairs)
+    told = [counts[k] > 1 or all(row[k] for row in rows) for k in order]
+    nested = all(told[a] and _nested(rows, a, b) for a, b in pairs)
     return other if nested and any(a > b and counts[a] < counts[b] for a, b in pairs) else order
 
 

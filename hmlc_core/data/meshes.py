@@ -89,7 +89,7 @@ def render_views(mesh, size, views=12):
         uint8 [views, size, size, 1].
     """
     centre = mesh.bounds.mean(0)
-    radius = np.linalg.norm(mesh.vertices - centre, axis=1).max()
+    radius = np.linalg.norm(mesh.triangles.reshape(-1, 3) - centre, axis=1).max()
     body = trimesh.Trimesh((mesh.vertices - centre) / radius, mesh.faces, process=False)
     caster, normals = RayMeshIntersector(body), body.face_normals
     pictures = []

@@ -1,5 +1,7 @@
 """Your own images or meshes, a folder or a table: read, checked, divided into train and test."""
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -202,10 +204,9 @@ def _table_of_parents(source, path, notes):
         return None
     inside = path if path.is_dir() else path.parent
     for folder in (inside, inside.resolve().parent):
-        files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in tables.TEXT_FILES]
-        for table in files:
-            if table.is_file() and tables.is_parents(table):
-                known = set(map(labels.look, tables.read_parents(table, Notes())))
+        for table in _tables_of_parents(folder):
+            known = _children(table, stop=folder == inside)
+            if known and table != path:
                 classes = {labels.look(row[0]) for row in source.rows if row[0]}
                 if folder == inside or classes <= known:
                     return table
@@ -214,19 +215,38 @@ def _table_of_parents(source, path, notes):
     return None
 
 
+def _tables_of_parents(folder):
+    with suppress(PermissionError):
+        files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in tables.TEXT_FILES]
+        return [p for p in files if p.is_file() and tables.is_parents(p)]
+    return []
+
+
+def _children(table, stop):
+    """The looks of the classes that a table gives parents; none if it cannot be read, unless that
+    is to stop: what lies beside the data may be of something else."""
+    try:
+        return set(map(labels.look, tables.read_parents(table, Notes())))
+    except (ValueError, OSError):
+        if stop:
+            raise
+        return set()
+
+
 def _with_objects(source, path):
     """Meshes with one level only get their own names as a second one."""
     if len(source.levels) > 1 or kinds.kind(source.files[0]) != "mesh":
         return source
     base = path if path.is_dir() else path.parent
-    places = [Path(file).relative_to(base) for file in source.files]
+    places = [Path(os.path.relpath(file, base)) for file in source.files]
     objects = [place.with_suffix("").as_posix() for place in places]
     if len(set(objects)) < len(objects):
         objects = [place.as_posix() for place in places]
     if source.whole:
         objects = [name.removeprefix(f"{row[0]}/") for name, row in zip(objects, source.rows)]
     rows = [(*row, name) for row, name in zip(source.rows, objects)]
-    return replace(source, rows=rows, levels=[*source.levels, OBJECT])
+    title = "mesh" if OBJECT in source.levels else OBJECT
+    return replace(source, rows=rows, levels=[*source.levels, title])
 
 
 # ---------------------------------------------------------------- pictures
@@ -387,19 +407,21 @@ def _tell_of_copies(dataset, pixels, files):
 
 
 def _tell_of_contradictions(dataset, pixels, files):
-    level = len(dataset.level_names) - 1 - (dataset.level_names[-1] == OBJECT)
-    finest = dataset.labels[:, level]
-    known = finest >= 0
-    pairs = np.unique(np.stack([pixels[known], finest[known]], 1), axis=0)
-    odd = pairs[1:, 0][pairs[1:, 0] == pairs[:-1, 0]]
-    if len(odd):
-        title, names = dataset.level_names[level], dataset.class_names[level]
-        first = np.flatnonzero(known & (pixels == odd[0]))
-        names = [f"{files[k]} ({names[finest[k]]})" for k in first]
-        dataset.notes.warn(
-            f"{len(set(odd))} pictures have several labels at level '{title}', "
-            f"in identical copies, and are only trained on: {some(names)}"
-        )
+    """Of the finest level with such, but that of single objects."""
+    meshes = dataset.images.shape[3] == 1
+    for level, title in reversed([*enumerate(dataset.level_names)]):
+        column, names = dataset.labels[:, level], dataset.class_names[level]
+        known = column >= 0
+        pairs = np.unique(np.stack([pixels[known], column[known]], 1), axis=0)
+        odd = pairs[1:, 0][pairs[1:, 0] == pairs[:-1, 0]]
+        if len(odd) and not (meshes and title == OBJECT):
+            first = np.flatnonzero(known & (pixels == odd[0]))
+            shown = [f"{files[k]} ({names[column[k]]})" for k in first]
+            dataset.notes.warn(
+                f"{len(set(odd))} pictures have several labels at level '{title}', "
+                f"in identical copies, and are only trained on: {some(shown)}"
+            )
+            return
 
 
 def _tell_of_near_copies(dataset, pixels, files):
@@ -476,6 +498,8 @@ def divide(dataset, groups, share=0.2, seed=0, validation="train"):
     )
     if not _is_divided(dataset.parts):
         test = _spared(numbers[:, -2] if objects else finest, units, share, rng)
+        columns = numbers[:, :-1].T if objects else numbers.T
+        test &= ~np.any([_class_of(column, units) == -2 for column in columns], 0)
     else:
         test, kept = _as_divided(dataset.parts, units, validation, notes)
     if objects:

@@ -21,11 +21,16 @@ UNKNOWN = re.compile(  # #NV, #N/D, #WERT! and the like: errors of Excel in any 
     re.IGNORECASE,
 )
 PART_COLUMNS = {"split", "subset", "set", "part", "partition", "usage", "phase"}
+NEVER_LEVELS = {"split", "subset", "partition"}
+SHORT_PARTS = {"tr": "train", "va": "validation", "te": "test"}
+SHORT_PARTS |= {"publictest": "validation", "privatetest": "test"}  # of FER2013
 NO_CLASS = re.compile(  # titles of what annotation tools and pipelines write beside a label
     r"bbox_?[xywh]|(bbox_?)?(width|height|[xy]_?(min|max|1|2|center))|((k|cv)_?)?folds?|annotator|"
     r"confidence|score|(image_?|annotation_?)?id",
     re.IGNORECASE,
 )
+PICTURES = re.compile(r"image|img|pict|photo|file|path|mesh", re.IGNORECASE)
+DERIVED = re.compile(r"mask|annot|seg|thumb|label|depth", re.IGNORECASE)
 CHILD = re.compile(r"(sub[ _-]?)?class|child|label|category|name", re.IGNORECASE)
 PARENT = re.compile(r"(great[ -]?|grand[ -]?)*parent.*|super[ _-]?c.*", re.IGNORECASE)
 YES, NO = {"1", "true", "yes", "y"}, {"0", "false", "no", "n"}
@@ -67,7 +72,7 @@ def read_table(path, notes, levels=None, names=None):
         ValueError: if it is no text, has no column of labels, or a row has more fields than others.
     """
     header, body = split_header(path, cells(path, notes))
-    where = _column_of_files(body, path.parent)
+    where = _column_of_files(header, body, path.parent, notes)
     columns = _columns(path, header, body, where, notes)
     parts = _parts(columns, notes)
     if levels is None:
@@ -89,7 +94,7 @@ def read_table(path, notes, levels=None, names=None):
     if levels is None:
         titles, rows = _ordered(titles, rows, bool(header), notes)
     titles = [t or f"level {k}" for k, t in enumerate(titles, 1)]
-    files, inner = locate(path.parent, [row[where] for row in body], notes)
+    files, inner = locate(path, [row[where] for row in body], notes)
     _tell_of_unnamed(files, notes)
     return Table(files, rows, titles, parts or _parts_of_paths(inner, notes))
 
@@ -148,7 +153,8 @@ def _known(row):
 def _text(path, notes):
     raw = path.read_bytes()
     if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
-        raise ValueError(f"{path} is a spreadsheet or a zip, no csv: save it as csv (UTF-8)")
+        advice = "save it as csv (UTF-8), or unpack it"
+        raise ValueError(f"{path} is a spreadsheet or a zip, no csv: {advice}")
     for encoding in _encodings(raw):
         try:
             text = raw.decode(encoding)
@@ -231,8 +237,7 @@ def _like_file(row):
 def split_header(path, rows):
     """Header (empty if the first row is a row of data) and rows of data."""
     first = rows[0]
-    there = [path.parent / field for field in first if field and "\0" not in field]
-    if _like_file(first) or any(os.path.isfile(place) for place in there):
+    if _like_file(first) or any(_names_one(path.parent, field) for field in first):
         return [], rows
     return [spelled(field) for field in first], rows[1:]
 
@@ -240,14 +245,26 @@ def split_header(path, rows):
 # ---------------------------------------------------------------- columns
 
 
-def _column_of_files(body, base):
-    width = len(body[0]) if body else 0
-    counts = [sum(names_a_file(row[k]) for row in body) for k in range(width)]
+def _names_one(base, field):
+    """Whether a field is the name, without its ending perhaps, of a file near the table."""
+    parts = PurePosixPath(_as_path(field)).parts
+    usable = parts and "\0" not in field
+    return bool(usable) and any(find_file(folder, parts) is not None for folder in _near(base))
+
+
+def _column_of_files(header, body, base, notes):
+    columns = list(zip(*body))
+    counts = [sum(map(names_a_file, column)) for column in columns]
     if not any(counts):
-        counts = [
-            sum(os.path.isfile(base / row[k]) for row in body if row[k]) for k in range(width)
-        ]
-    return counts.index(max(counts)) if counts else 0
+        counts = [sum(_names_one(base, f) for f in _sampled(column)) for column in columns]
+    if not any(counts):
+        return 0
+    best = [k for k, count in enumerate(counts) if count == max(counts)]
+    titles = [header[k] if header else "" for k in best]
+    pictures = [k for k, t in zip(best, titles) if PICTURES.search(t) and not DERIVED.search(t)]
+    if len(best) > 1 and len(pictures) != 1:
+        notes.warn(f"columns {some(titles)} all name files: '{titles[0]}' is read as the pictures")
+    return pictures[0] if len(pictures) == 1 else best[0]
 
 
 def _columns(path, header, body, where, notes):
@@ -407,7 +424,8 @@ def _labels(column, title, notes):
     if numbers and all(re.fullmatch(r"[-+]?\d+[.,]0+", field) for field in numbers):
         column = [re.sub(r"^([-+]?\d+)[.,]0+$", r"\1", field) for field in column]
     known = [field for field in column if field]
-    if "-1" in known and not any(re.fullmatch(r"-(?!1$)\d+", field) for field in known):
+    names = set(known) == {"-1", "1"} or any(re.fullmatch(r"-(?!1$)\d+", f) for f in known)
+    if "-1" in known and not names:
         notes.append(f"'{title}': {known.count('-1')} labels -1 are read as unknown")
         column = ["" if field == "-1" else field for field in column]
     return column
@@ -426,19 +444,25 @@ def _parts(columns, notes):
                 notes.warn(f"'{title}': {some(odd)} is no part of a division, taken as train")
             found = [said[field] or "train" for field in column]
             return _told(found, f"column '{title}'", notes) if len(parts) > 1 else []
+    for title in [t for t in columns if t.casefold() in NEVER_LEVELS and len(columns) > 1]:
+        notes.warn(
+            f"'{title}' is no division that is understood ({some(sorted(set(columns.pop(title))))})"
+            " and is left out: write train, validation and test"
+        )
     return []
 
 
 def _parts_said(title, column):
     """{field: part or ""}; the fields of a column "is_valid" and the like are yes or no."""
-    flag = re.fullmatch(r"(?:is|for|in)[ _-]?(\w+)", title, re.IGNORECASE)
+    flag = re.fullmatch(r"(?:(?:is|for|in)[ _-]?)?(\w+)", title, re.IGNORECASE)
     part, fields = flag and folders.part_of(flag[1]), set(column)
     if part and {field.casefold() for field in fields} <= {*YES, *NO, ""}:
         other = "test" if part[1] == "train" else "train"
         return {f: part[1] if f.casefold() in YES else f and other for f in fields}
     said = {field: folders.part_of(field) or ("", "", "") for field in fields}
     return {
-        field: part if not before + after else "" for field, (before, part, after) in said.items()
+        field: SHORT_PARTS.get(field.casefold(), part if not before + after else "")
+        for field, (before, part, after) in said.items()
     }
 
 
@@ -499,8 +523,11 @@ def _beside(path):
 def _names_of(path, rows, notes):
     """{title: {number: name}} for each level; empty if the file does not fit."""
     try:
-        header, body = _numbered_names(path, notes)
+        header, body, by_line = _numbered_names(path, notes)
     except (ValueError, OSError):
+        return {}
+    if by_line and not any("0" in row for row in rows):
+        notes.warn(f"{path.name} has a name a line, from 0, but no label is 0: it is not used")
         return {}
     columns = list(zip(*body))
     fitting = _columns_of_numbers(columns, rows)
@@ -533,15 +560,17 @@ def _columns_of_numbers(columns, rows):
 
 
 def _numbered_names(path, notes):
-    """Header and rows of a file of names: a table, "3 name" lines, or a name a line, from 0."""
+    """Header and rows of a file of names: a table, "3 name" lines, or a name a line, from 0; and
+    whether it is the last."""
     lines = [line.strip() for line in _text(path, notes).splitlines() if line.strip()]
     pairs = [re.fullmatch(r"(\d+)\s*[\s:=]\s*([^,;|\t]+)", line) for line in lines]
     if lines and all(pairs):
-        return [], [list(pair.groups()) for pair in pairs]
+        return [], [list(pair.groups()) for pair in pairs], False
     if not re.search(r"[,;|\t]", "".join(lines)):
-        return [], [[str(k), line] for k, line in enumerate(lines)]
+        return [], [[str(k), line] for k, line in enumerate(lines)], True
     table = cells(path, notes)
-    return ([], table) if any(map(str.isdecimal, table[0])) else (table[0], table[1:])
+    headless = any(map(str.isdecimal, table[0]))
+    return ([], table, False) if headless else (table[0], table[1:], False)
 
 
 def _texts(columns, numbers):
@@ -561,15 +590,16 @@ def _title(header, k):
 # ---------------------------------------------------------------- where the files are
 
 
-def locate(base, names, notes):
+def locate(table, names, notes):
     """Paths of files as a table names them, and the folders that stand in their names.
 
     Backslashes, the case and accents of another system, paths of another machine and a folder of
     pictures beside the table are understood; what is not found keeps its name.
     """
     _listing.cache_clear()
+    base = table.parent
     names = [name if os.path.isfile(base / name) else _as_path(name) for name in names]
-    start, drop = _start(base, names)
+    start, drop = _start(table, names)
     if start != base or drop:
         lost = "/".join(PurePosixPath(names[0]).parts[:drop])
         notes.append(
@@ -580,17 +610,45 @@ def locate(base, names, notes):
     return paths, [parts[:-1] for parts in inner]
 
 
-def _start(base, names):
+def _start(table, names):
     """The folder, and how many leading folders to drop, by which most files are found."""
-    tried = names[:: max(len(names) // 100, 1)]
-    parts = [PurePosixPath(name).parts for name in tried]
+    parts = [PurePosixPath(name).parts for name in _sampled(names)]
     same = len(os.path.commonprefix([p[:-1] for p in parts]))
-    near = [base, *sorted(p for p in base.iterdir() if p.is_dir()), base.parent]
-    for start in near[: 1 + 200]:
-        for drop in range(same + 1 if start == base else 1):
-            if sum(find_file(start, p[drop:]) is not None for p in parts) > len(parts) / 2:
-                return start, drop
-    return base, 0
+    base, *below, above = _near(table.parent)
+    for drop in range(same + 1):
+        if 2 * _found(base, [p[drop:] for p in parts]) > len(parts):
+            return base, drop
+    counts = {start: _found(start, parts) for start in below}
+    most = max(counts.values(), default=0)
+    if 2 * most > len(parts):
+        return _fitting(table, [start for start in below if counts[start] == most]), 0
+    return (above if 2 * _found(above, parts) > len(parts) else base), 0
+
+
+def _sampled(rows):
+    return rows[:: max(len(rows) // 100, 1)]
+
+
+def _near(base):
+    """The folder of a table, those in it, and the one it lies in."""
+    return [base, *sorted(p for p in base.iterdir() if p.is_dir())[:200], base.parent]
+
+
+def _found(start, parts):
+    return sum(find_file(start, p) is not None for p in parts)
+
+
+def _fitting(table, folders_with_all):
+    """Of folders that hold the same names that of the part which the table's name says."""
+    part = (folders.part_of(table.stem) or ("", ""))[1]
+    alike = [p for p in folders_with_all if (folders.part_of(p.name) or ("", ""))[1] == part]
+    chosen = alike if part and len(alike) == 1 else folders_with_all
+    if len(chosen) > 1:
+        raise ValueError(
+            f"the files of {table} are in {len(chosen)} folders, {some([p.name for p in chosen])}: "
+            "write the folder before their names, e.g. train/1.png"
+        )
+    return chosen[0]
 
 
 def find_file(base, parts):

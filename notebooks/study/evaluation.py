@@ -60,9 +60,10 @@ def hierarchical_evaluation(run, split, logits):
     if not len(paths):  # no training sample has all labels, so nothing says which go together
         return rows
     rows += family_rows(run, predictions[:, -1], test, paths)
-    decoded = metrics.top_down(logits, paths)
+    followed = paths_to_follow(run.data("train"))
+    decoded = metrics.top_down(logits, followed)
     rows += level_rows(run, "top_down_accuracy", decoded.T, test)
-    rows += decoding_rows(run, decoded, [x.softmax(1) for x in logits], paths, test)
+    rows += decoding_rows(run, decoded, [x.softmax(1) for x in logits], followed, test)
     labels = torch.from_numpy(test.labels)
     of_paths = metrics.path_metrics(predictions, decoded, labels, paths)
     return rows + [runs.row(run, "all", name, value) for name, value in of_paths.items()]
@@ -82,6 +83,19 @@ def known_paths(train):
     """The label tuples [P, L] of training samples that have all labels."""
     paths = torch.from_numpy(train.labels).unique(dim=0)
     return paths[(paths >= 0).all(1)]
+
+
+def paths_to_follow(train):
+    """known_paths, and those that end at a class below which nothing is known, with -1 there."""
+    paths = torch.from_numpy(train.labels).unique(dim=0)
+    depth = (paths >= 0).int().cumprod(1).sum(1)
+    paths, depth = (part[(depth > 0) & (depth == (paths >= 0).sum(1))] for part in (paths, depth))
+    ends = (depth < paths.shape[1]).nonzero()[:, 0]
+    beyond = torch.arange(paths.shape[1]) >= depth[ends, None, None]  # what an end does not say
+    goes_on = ((paths[ends, None] == paths) | beyond).all(2) & (depth > depth[ends, None])
+    lost = torch.zeros(len(paths), dtype=torch.bool)
+    lost[ends] = goes_on.any(1)
+    return paths[~lost]
 
 
 def tail_rows(run, predictions, test):
@@ -132,14 +146,20 @@ def decoding_rows(run, decoded, probabilities, paths, test):
     of classes decoded from coherent scores.
 
     Args:
-        decoded: int64 [N, L], see metrics.top_down; paths: label tuples [P, L].
+        decoded: int64 [N, L], see metrics.top_down; paths: see paths_to_follow.
         probabilities: L tensors [N, classes].
     """
-    sure = [p.gather(1, c[:, None])[:, 0] for p, c in zip(probabilities, decoded.T)]
+    sure = [probability_of(c, p) for p, c in zip(probabilities, decoded.T)]
     chosen = zip(decoded.T, sure)
     rows = level_rows(run, "top_down_calibration_error", chosen, test, calibration_error)
     coherently = metrics.top_down(coherent(probabilities, paths), paths)
     return rows + level_rows(run, "coherent_accuracy", coherently.T, test)
+
+
+def probability_of(classes, probabilities, of_none=0.0):
+    """The probability [N] of each class [N] among [N, C]; of -1 `of_none`."""
+    given = probabilities.gather(1, classes.clamp(min=0)[:, None])[:, 0]
+    return torch.where(classes < 0, of_none, given)
 
 
 def calibration_error(chosen, labels, bins=15):
@@ -160,11 +180,13 @@ def coherent(probabilities, paths):
 
     The max constraint of C-HMCNN (Giunchiglia and Lukasiewicz, NeurIPS 2020): a class scores the
     most of its own and its descendants' probabilities. metrics.top_down makes paths of them.
-    probabilities: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist.
+    probabilities: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist, -1
+    where one ends above.
     """
     scores = list(probabilities)
     for level in reversed(range(len(scores) - 1)):
-        parents, children = paths[:, level : level + 2].unique(dim=0).T
+        edges = paths[:, level : level + 2].unique(dim=0)
+        parents, children = edges[(edges >= 0).all(1)].T
         below = scores[level + 1][:, children]
         scores[level] = scores[level].scatter_reduce(1, parents.expand_as(below), below, "amax")
     return scores

@@ -10,9 +10,9 @@ import torch
 from hmlc_core import HierarchicalDataset, metrics, runs
 from hmlc_core.checks import require
 from hmlc_core.data import folders, kinds
-from hmlc_core.data.notes import legible
+from hmlc_core.data.notes import Notes, legible, some
 from hmlc_core.data.own import views_of
-from study.evaluation import coherent, known_paths
+from study.evaluation import coherent, paths_to_follow, probability_of
 
 
 def predict(run, paths):
@@ -20,7 +20,8 @@ def predict(run, paths):
     of one file are a path of the hierarchy.
 
     A linear layer per level on the run's frozen features gives probabilities, of a mesh their mean
-    over its views; they are made coherent and decoded from the top (metrics.top_down).
+    over its views; they are made coherent and decoded from the top (metrics.top_down). Below a
+    class that has nothing known below it in training, the names are empty.
 
     Args:
         run: runs.Run, trained on pictures or meshes; new ones are brought to their size.
@@ -30,25 +31,25 @@ def predict(run, paths):
         Data frame: file; for each level its class, by name, and "<level> probability".
 
     Raises:
-        ValueError: no file that can be read, or no training sample with all labels.
+        ValueError: no file that can be read, or no training sample with a label on top.
     """
     paths, views = _readable(paths, run.dataset)
     logits = runs.level_logits(run, _as_dataset(run.dataset, np.concatenate(views)))
-    known, counts = known_paths(run.data("train")), list(map(len, views))
+    known, counts = paths_to_follow(run.data("train")), list(map(len, views))
     each = [[part.mean(0) for part in x.softmax(1).split(counts)] for x in logits]
     scores = coherent(list(map(torch.stack, each)), known)
     chosen = metrics.top_down(scores, known)
     table = {"file": [legible(str(path)) for path in paths]}
     for level, name in enumerate(run.dataset.level_names):
-        classes = chosen[:, level]
-        table[name] = [run.dataset.class_names[level][k] for k in classes.tolist()]
-        table[f"{name} probability"] = scores[level].gather(1, classes[:, None])[:, 0].tolist()
+        classes, names = chosen[:, level], [*run.dataset.class_names[level], ""]  # [-1] is ""
+        table[name] = [names[k] for k in classes.tolist()]
+        table[f"{name} probability"] = probability_of(classes, scores[level], np.nan).tolist()
     return pd.DataFrame(table)
 
 
 def pictures_in(place):
     """The pictures and meshes of a folder and those below it, sorted, hidden ones left out; or the
-    one file.
+    one file. Warns of what cannot be read here, and of both kinds at once.
 
     Raises:
         ValueError: no such place, or none in it.
@@ -57,10 +58,12 @@ def pictures_in(place):
     place = Path(place).expanduser()
     if not place.exists():
         raise ValueError(f"there is no file or folder {place}")
-    found = sorted(place.rglob("*")) if place.is_dir() else [place]
-    hidden = [any(map(folders.left_behind, p.relative_to(place).parts)) for p in found]
-    found = [p for p, hide in zip(found, hidden) if not hide and p.is_file()]
-    found = [p for p in found if kinds.kind(p) in ("picture", "mesh")]
+    there = folders.find(place, (), Notes()) if place.is_dir() else folders.Found([place])
+    found = [p for p in there.files if kinds.kind(p) in ("picture", "mesh")]
+    if there.unread:
+        warnings.warn(f"not predicted: {some(there.unread.items())}", stacklevel=2)
+    if len(set(map(kinds.kind, found))) > 1:
+        warnings.warn(f"{place} has pictures and meshes: both are predicted", stacklevel=2)
     if not found:
         raise ValueError(
             f"{place} has no picture or mesh that can be read here: save some as JPEG, PNG or OFF"
