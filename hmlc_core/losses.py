@@ -261,9 +261,9 @@ def as_labels(labels, embeddings, positives=None, levels=True):
         require(np.can_cast(array.dtype, np.int64), f"labels must be integers, not {array.dtype}")
         labels = torch.from_numpy(array.astype(np.int64))
     fits = labels.ndim == 1 + levels and len(labels) == n and not labels.is_floating_point()
-    wanted = f"integers [{n}, L], one column per level," if levels else f"integers [{n}]"
+    wanted = f"integers [{n}, L], torch.stack(columns, 1)," if levels else f"integers [{n}]"
     given = f"for embeddings {list(embeddings.shape)}, not {labels.dtype} {list(labels.shape)}"
-    require(fits, f"labels must be {wanted} {given}: torch.stack(columns, 1) joins a list")
+    require(fits, f"labels must be {wanted} {given}")
     shape = [*labels.shape[1:], n, n]
     fits = getattr(positives, "dtype", None) is torch.bool and list(positives.shape) == shape
     require(positives is None or fits, f"positives must be a bool tensor {shape}")

@@ -137,7 +137,7 @@ def top_down(logits, paths):
     logits: L tensors [M, C], C classes; paths: int64 [P, L], the label tuples that exist, -1 where
     one ends above.
     """
-    require(len(paths) > 0, "there is no path to choose: no sample has a label at every level")
+    require(len(paths) > 0, "there is no path to choose: no sample has labels from the top on")
     allowed = torch.ones(len(logits[0]), len(paths), dtype=torch.bool)
     for level, scores in enumerate(logits):
         best = scores[:, paths[:, level].clamp(min=0)].masked_fill(~allowed, -torch.inf).argmax(1)

@@ -362,6 +362,8 @@ def test_meshes_may_lie_elsewhere_and_their_level_be_called_object(tmp_path, tit
     dataset = own.read(tmp_path / "table" / "t.csv", size=8)[0]
     assert dataset.level_names == ([title, "object"] if title == "kind" else [title, "mesh"])
     assert len(dataset.class_names[1]) == 4
+    told = [note for note in dataset.notes if "several labels" in note]  # the meshes are alike
+    assert len(told) == 1 and f"at level '{title}'" in told[0]
 
 
 def test_partly_labelled_data_are_evaluated(tmp_path):

@@ -52,6 +52,9 @@ def test_classes_of_uneven_depth_may_be_divided_each(tmp_path):
     dataset = quietly(fill(tmp_path / "shop", " ".join(places)))[0]
     assert dataset.class_names == [["fruit", "milk"], ["fruit/apple", "fruit/kiwi", "milk"]]
     assert sorted(dataset.parts.tolist()) == 12 * ["test"] + 12 * ["train"]
+    fill(tmp_path / "shop", "fruit/lime/train")  # one part alone
+    dataset = quietly(tmp_path / "shop")[0]
+    assert dataset.class_names[1] == ["fruit/apple", "fruit/kiwi", "fruit/lime", "milk"]
 
 
 def test_a_table_beside_the_folder_that_is_of_something_else_does_not_stop(tmp_path):

@@ -374,6 +374,98 @@ def picture(path, seed):
     Image.fromarray(pixels).save(path)
 
 
+def test_a_class_called_train_and_results_called_test_are_no_division(here):
+    marks = ["1,0,0", "0,1,0", "0,0,1"] * 2
+    rows = [f"{k}.png,{mark}" for k, mark in enumerate(marks)]
+    dataset = read(here, "\n".join(["file,bus,car,train", *rows]))
+    assert dataset.class_names == [["bus", "car", "train"]] and dataset.parts is None
+    rows = [f"{k}.png,{'ab'[k > 2]},{k % 2}" for k in range(6)]
+    dataset = read(here, "\n".join(["file,kind,test", *rows]), tree=False)
+    assert dataset.level_names == ["kind", "test"] and dataset.parts is None
+
+
+def test_a_column_that_is_asked_for_is_a_level_whatever_it_is_called(here):
+    rows = [f"{k}.png,{'ab'[k > 2]},{('train', 'test')[k % 2]}" for k in range(6)]
+    text = "\n".join(["file,kind,split", *rows])
+    dataset = read(here, text, levels=["kind", "split"], tree=False)
+    assert dataset.level_names == ["kind", "split"] and dataset.parts is None
+    assert read(here, text).level_names == ["kind"]
+
+
+def test_languages_are_no_parts(here):
+    rows = [f"{k}.png,{('te', 'tr', 'hi')[k // 2]}" for k in range(6)]
+    assert read(here, "\n".join(["file,language", *rows])).class_names == [["hi", "te", "tr"]]
+
+
+@pytest.mark.parametrize("other", ["masks", ".thumbnails", "train_masks"])
+def test_masks_beside_the_pictures_of_a_table_are_not_taken(tmp_path, other):
+    folder = "train" if other.startswith("train") else "images"
+    for k in range(6):
+        picture(tmp_path / folder / f"{k}.png", k)
+        Image.new("RGB", (8, 8)).save(make(tmp_path / other) / f"{k}.png")
+    rows = [f"{k}.png,{'ab'[k > 2]}" for k in range(6)]
+    (tmp_path / "train.csv").write_text("\n".join(["file,kind", *rows]))
+    assert quietly(tmp_path / "train.csv")[0].images.std() > 10
+
+
+def make(folder):
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def test_a_part_that_lacks_a_file_is_still_that_of_its_table(tmp_path):
+    for k in range(10):
+        picture(tmp_path / "test" / f"{k}.png", k)
+        if k:
+            picture(tmp_path / "train" / f"{k}.png", 100 + k)
+    rows = [f"{k}.png,{'ab'[k % 2]}" for k in range(10)]
+    (tmp_path / "train.csv").write_text("\n".join(["file,kind", *rows]))
+    with pytest.warns(UserWarning, match="1 files cannot be read"):
+        assert len(own.read(tmp_path / "train.csv", size=8)[0]) == 9
+
+
+@pytest.mark.parametrize("fields", [("+1", "-1"), ("+1", "-1", "0")])
+def test_minus_one_beside_plus_one_is_a_class(here, fields):
+    rows = [f"{k}.png,{fields[k % len(fields)]}" for k in range(6)]
+    assert set(read(here, "\n".join(["file,sign", *rows])).class_names[0]) == set(fields)
+
+
+def test_digits_are_not_taken_for_the_names_of_files(here):
+    rows = [f"{k},{k % 3}" for k in range(6)]
+    dataset = read(here, "\n".join(["id,digit", *rows]))
+    assert dataset.level_names == ["digit"] and len(dataset) == 6
+
+
+def test_a_header_that_is_also_the_name_of_a_picture_is_a_header(here):
+    picture(here / "case" / "kind.png", 7)
+    dataset = read(here, plain())
+    assert dataset.level_names == ["kind", "sort"] and len(dataset) == 6
+
+
+def test_files_that_come_later_are_found_without_a_restart(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "t.csv").write_text(
+        "kind,name\n" + "".join(f"{'ab'[k % 2]},{k}\n" for k in range(6))
+    )
+    with pytest.raises(ValueError, match="can be read"):
+        quietly(tmp_path / "t.csv")
+    for k in range(6):
+        picture(tmp_path / "images" / f"{k}.png", k)
+    assert len(quietly(tmp_path / "t.csv")[0]) == 6
+
+
+def test_names_by_line_are_used_where_some_numbers_lack(here):
+    (here / "classes.txt").write_text("zero\none\ntwo\nthree\nfour\n")
+    rows = [f"{k}.png,{(1, 2, 4)[k // 2]}" for k in range(6)]
+    assert read(here, "\n".join(["file,kind", *rows])).class_names == [["four", "one", "two"]]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_does_not_stop(here):
+    (here / "lost+found").mkdir(mode=0)
+    assert read(here, plain()).level_names == ["kind", "sort"]
+
+
 @pytest.mark.parametrize("tested", [6, 10])
 def test_a_table_of_a_part_takes_the_files_of_that_part(tmp_path, tested):
     for part, count in (("train", 10), ("test", tested)):
@@ -397,7 +489,7 @@ def said(dataset, *words):
 
 @pytest.mark.parametrize("title, marks", [
     ("Usage", ("Training", "PublicTest", "PrivateTest")), ("partition", ("tr", "va", "te")),
-    ("train", ("True", "False", "False")), ("test", ("0", "1", "1")),
+    ("train", ("True", "False", "False")),
 ])  # fmt: skip
 def test_columns_that_say_the_part_in_other_words_are_no_level(here, title, marks):
     rows = [f"{k}.png,{COARSE[k]},{marks[k // 2]}" for k in range(6)]
@@ -438,7 +530,7 @@ def test_fine_to_coarse_is_turned_also_where_the_coarsest_is_constant(here):
 def test_names_by_line_are_not_used_for_numbers_from_one_on(here):
     (here / "names.txt").write_text("cat\ndog\nfish\nbird\n")
     text = "\n".join(["file,kind", *(f"{k}.png,{1 + k // 2}" for k in range(6))])
-    with pytest.raises(UserWarning, match="from 0, but no label is 0"):
+    with pytest.raises(UserWarning, match="from 0, but labels are from 1"):
         read(here, text)
     (here / "names.txt").write_text("1 cat\n2 dog\n3 fish\n4 bird\n")
     assert read(here, text).class_names == [["cat", "dog", "fish"]]

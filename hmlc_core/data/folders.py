@@ -77,7 +77,7 @@ def _walk(root, ignore, left, used, notes):
     waiting, links = [(root, (home,))], []
     while waiting or links:
         folder, above = waiting.pop() if waiting else links.pop()
-        for path in sorted(folder.iterdir()):
+        for path in _listed(folder, notes):
             relative = path.relative_to(root)
             pattern = next((p for p in ignore if _fits(relative, p)), None)
             if pattern:
@@ -92,6 +92,14 @@ def _walk(root, ignore, left, used, notes):
                 notes.append(f"the link {relative} leads back into its own folder: not followed")
             else:
                 links.append((path, (*above, path.resolve())))
+
+
+def _listed(folder, notes):
+    try:
+        return sorted(folder.iterdir())
+    except PermissionError:
+        notes.warn(f"{folder} may not be read and is left out")
+        return []
 
 
 def _leads_back(target, home, above):
@@ -200,7 +208,8 @@ def division(folders):
         divided.get(path[:depth], {}).get(path[depth], "") if len(path) > depth else ""
         for path, depth in zip(folders, depths)
     ]
-    parts = [part or _lone_part(p, d, divided) for p, d, part in zip(folders, depths, parts)]
+    lone = [_lone_part(p, d, divided) for p, d in zip(folders, depths)]
+    parts = [part or other for part, other in zip(parts, lone)]
     return Division(parts, _without_parts(folders, parts, depths), sorted(divided))
 
 
@@ -220,9 +229,12 @@ def _uppermost(divided, folders):
 
 
 def _depth(path, divided):
-    """How deep the folder lies that divides a path; of a path that none does, the least depth."""
-    depths = [depth for depth in range(len(path) + 1) if path[:depth] in divided]
-    return depths[0] if depths else min(map(len, divided))
+    """How deep the folder lies that divides a path; of a path that none does, where its own name
+    says a part as deep as another is divided, or the least depth."""
+    inside = [depth for depth in range(len(path) + 1) if path[:depth] in divided]
+    depths = sorted(set(map(len, divided)))
+    said = [depth for depth in depths if len(path) > depth > 0 and part_of(path[depth])]
+    return [*inside, *said, *depths][0]
 
 
 def _parts(names):

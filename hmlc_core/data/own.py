@@ -1,7 +1,6 @@
 """Your own images or meshes, a folder or a table: read, checked, divided into train and test."""
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from hmlc_core.data.similar import near_identical, same_pixels
 from hmlc_core.settings import checked
 
 OBJECT = "object"  # the level of meshes that have one level only: each is its own class
+OBJECTS = (OBJECT, "mesh")  # the second where the first is that level's name
 MAX_BYTES = 8 * 2**30  # of all pictures together, once resized
 
 
@@ -204,9 +204,9 @@ def _table_of_parents(source, path, notes):
         return None
     inside = path if path.is_dir() else path.parent
     for folder in (inside, inside.resolve().parent):
-        for table in _tables_of_parents(folder):
-            known = _children(table, stop=folder == inside)
-            if known and table != path:
+        for table in _tables_of_parents(folder, folder != inside):
+            known = _children(table, stop=folder == inside) if table != path else set()
+            if known:
                 classes = {labels.look(row[0]) for row in source.rows if row[0]}
                 if folder == inside or classes <= known:
                     return table
@@ -215,11 +215,13 @@ def _table_of_parents(source, path, notes):
     return None
 
 
-def _tables_of_parents(folder):
-    with suppress(PermissionError):
-        files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in tables.TEXT_FILES]
-        return [p for p in files if p.is_file() and tables.is_parents(p)]
-    return []
+def _tables_of_parents(folder, beside):
+    """Those of a folder; of one beside the data what may not be read is passed over."""
+    if beside and not os.access(folder, os.R_OK | os.X_OK):
+        return []
+    files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in tables.TEXT_FILES]
+    files = [p for p in files if p.is_file() and not (beside and not os.access(p, os.R_OK))]
+    return [p for p in files if tables.is_parents(p)]
 
 
 def _children(table, stop):
@@ -245,7 +247,7 @@ def _with_objects(source, path):
     if source.whole:
         objects = [name.removeprefix(f"{row[0]}/") for name, row in zip(objects, source.rows)]
     rows = [(*row, name) for row, name in zip(source.rows, objects)]
-    title = "mesh" if OBJECT in source.levels else OBJECT
+    title = OBJECTS[OBJECT in source.levels]
     return replace(source, rows=rows, levels=[*source.levels, title])
 
 
@@ -381,7 +383,7 @@ def _tell_of_unknown(source, numbers, notes):
             notes.warn(f"{said} (of merged cells a spreadsheet keeps the first row only)")
         elif unknown.any():
             notes.append(said)
-    if numbers.max() == 0 and source.levels[-1] != OBJECT:
+    if numbers.max() == 0 and source.levels[-1] not in OBJECTS:
         notes.warn("there is one class only, so nothing to learn: expected category/class/1.jpg")
 
 
@@ -408,18 +410,20 @@ def _tell_of_copies(dataset, pixels, files):
 
 def _tell_of_contradictions(dataset, pixels, files):
     """Of the finest level with such, but that of single objects."""
-    meshes = dataset.images.shape[3] == 1
-    for level, title in reversed([*enumerate(dataset.level_names)]):
+    levels = [*enumerate(dataset.level_names)]
+    if dataset.images.shape[3] == 1 and levels[-1][1] in OBJECTS:
+        levels = levels[:-1]
+    for level, title in reversed(levels):
         column, names = dataset.labels[:, level], dataset.class_names[level]
         known = column >= 0
         pairs = np.unique(np.stack([pixels[known], column[known]], 1), axis=0)
         odd = pairs[1:, 0][pairs[1:, 0] == pairs[:-1, 0]]
-        if len(odd) and not (meshes and title == OBJECT):
+        if len(odd):
             first = np.flatnonzero(known & (pixels == odd[0]))
             shown = [f"{files[k]} ({names[column[k]]})" for k in first]
             dataset.notes.warn(
                 f"{len(set(odd))} pictures have several labels at level '{title}', "
-                f"in identical copies, and are only trained on: {some(shown)}"
+                f"in identical copies; a division that is drawn only trains on them: {some(shown)}"
             )
             return
 

@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
@@ -21,7 +22,7 @@ UNKNOWN = re.compile(  # #NV, #N/D, #WERT! and the like: errors of Excel in any 
     re.IGNORECASE,
 )
 PART_COLUMNS = {"split", "subset", "set", "part", "partition", "usage", "phase"}
-NEVER_LEVELS = {"split", "subset", "partition"}
+NEVER_LEVELS = {"split", "partition"}
 SHORT_PARTS = {"tr": "train", "va": "validation", "te": "test"}
 SHORT_PARTS |= {"publictest": "validation", "privatetest": "test"}  # of FER2013
 NO_CLASS = re.compile(  # titles of what annotation tools and pipelines write beside a label
@@ -71,10 +72,11 @@ def read_table(path, notes, levels=None, names=None):
     Raises:
         ValueError: if it is no text, has no column of labels, or a row has more fields than others.
     """
+    _listing.cache_clear()
     header, body = split_header(path, cells(path, notes))
     where = _column_of_files(header, body, path.parent, notes)
     columns = _columns(path, header, body, where, notes)
-    parts = _parts(columns, notes)
+    parts = _parts(columns, levels or (), notes)
     if levels is None:
         mesh = any(row[where].lower().endswith(kinds.MESHES) for row in body)
         columns = _classes_alone(path, _one_hot(columns, bool(header), notes), mesh, notes)
@@ -237,7 +239,8 @@ def _like_file(row):
 def split_header(path, rows):
     """Header (empty if the first row is a row of data) and rows of data."""
     first = rows[0]
-    if _like_file(first) or any(_names_one(path.parent, field) for field in first):
+    endings = any(map(_like_file, rows[1:]))  # of other rows: then the first is a header
+    if _like_file(first) or not endings and any(_names_one(path.parent, f) for f in first):
         return [], rows
     return [spelled(field) for field in first], rows[1:]
 
@@ -256,11 +259,11 @@ def _column_of_files(header, body, base, notes):
     columns = list(zip(*body))
     counts = [sum(map(names_a_file, column)) for column in columns]
     if not any(counts):
-        counts = [sum(_names_one(base, f) for f in _sampled(column)) for column in columns]
+        counts = [sum(_names_one(base, f) for f in set(_sampled(column))) for column in columns]
     if not any(counts):
         return 0
     best = [k for k, count in enumerate(counts) if count == max(counts)]
-    titles = [header[k] if header else "" for k in best]
+    titles = [header[k] if header else f"column {k + 1}" for k in best]
     pictures = [k for k, t in zip(best, titles) if PICTURES.search(t) and not DERIVED.search(t)]
     if len(best) > 1 and len(pictures) != 1:
         notes.warn(f"columns {some(titles)} all name files: '{titles[0]}' is read as the pictures")
@@ -383,8 +386,8 @@ def _tell_of_paths(columns, notes):
             (parts, *others) = {field.count(mark) + 1 for field in column if field} or {1}
             if len(columns) == 1 and parts > 1 and not others:
                 notes.warn(
-                    f"'{title}': every field has {parts} parts, e.g. {some(column[:1])}, and is "
-                    f"read as one class: for {parts} levels make a column of each part"
+                    f"'{title}': every field has {parts} parts, e.g. {max(column)}, and is read as "
+                    f"one class: for {parts} levels make a column of each part"
                 )
 
 
@@ -424,16 +427,19 @@ def _labels(column, title, notes):
     if numbers and all(re.fullmatch(r"[-+]?\d+[.,]0+", field) for field in numbers):
         column = [re.sub(r"^([-+]?\d+)[.,]0+$", r"\1", field) for field in column]
     known = [field for field in column if field]
-    names = set(known) == {"-1", "1"} or any(re.fullmatch(r"-(?!1$)\d+", f) for f in known)
+    signed = any(re.fullmatch(r"[+]\d+|-(?!1$)\d+", field) for field in known)
+    names = signed or set(known) == {"-1", "1"}
     if "-1" in known and not names:
         notes.append(f"'{title}': {known.count('-1')} labels -1 are read as unknown")
         column = ["" if field == "-1" else field for field in column]
     return column
 
 
-def _parts(columns, notes):
-    """The column that is a division, taken out of columns, as parts; or none."""
-    for title in list(columns):
+def _parts(columns, levels, notes):
+    """The column that is a division and no level that was asked for, taken out of columns, as
+    parts; or none."""
+    may_be = [title for title in columns if title not in levels]
+    for title in may_be:
         said = _parts_said(title, columns[title])
         parts = set(said.values()) - {""}
         odd = [field for field, part in said.items() if field and not part]
@@ -444,7 +450,7 @@ def _parts(columns, notes):
                 notes.warn(f"'{title}': {some(odd)} is no part of a division, taken as train")
             found = [said[field] or "train" for field in column]
             return _told(found, f"column '{title}'", notes) if len(parts) > 1 else []
-    for title in [t for t in columns if t.casefold() in NEVER_LEVELS and len(columns) > 1]:
+    for title in [t for t in may_be if t.casefold() in NEVER_LEVELS and len(columns) > 1]:
         notes.warn(
             f"'{title}' is no division that is understood ({some(sorted(set(columns.pop(title))))})"
             " and is left out: write train, validation and test"
@@ -453,15 +459,20 @@ def _parts(columns, notes):
 
 
 def _parts_said(title, column):
-    """{field: part or ""}; the fields of a column "is_valid" and the like are yes or no."""
-    flag = re.fullmatch(r"(?:(?:is|for|in)[ _-]?)?(\w+)", title, re.IGNORECASE)
+    """{field: part or ""}; the fields of a column "is_valid" and the like are yes or no, of one
+    that is called "train" true or false (0 and 1 may mark a class)."""
+    flag = re.fullmatch(r"(?:is|for|in)[ _-]?(\w+)", title, re.IGNORECASE)
     part, fields = flag and folders.part_of(flag[1]), set(column)
-    if part and {field.casefold() for field in fields} <= {*YES, *NO, ""}:
+    words = {field.casefold() for field in fields}
+    if title.casefold() == "train" and words <= {"true", "false", ""}:
+        part = ("", "train", "")
+    if part and words <= {*YES, *NO, ""}:
         other = "test" if part[1] == "train" else "train"
         return {f: part[1] if f.casefold() in YES else f and other for f in fields}
     said = {field: folders.part_of(field) or ("", "", "") for field in fields}
+    short = SHORT_PARTS if title.casefold() in PART_COLUMNS else {}
     return {
-        field: SHORT_PARTS.get(field.casefold(), part if not before + after else "")
+        field: short.get(field.casefold(), part if not before + after else "")
         for field, (before, part, after) in said.items()
     }
 
@@ -526,12 +537,13 @@ def _names_of(path, rows, notes):
         header, body, by_line = _numbered_names(path, notes)
     except (ValueError, OSError):
         return {}
-    if by_line and not any("0" in row for row in rows):
-        notes.warn(f"{path.name} has a name a line, from 0, but no label is 0: it is not used")
-        return {}
     columns = list(zip(*body))
     fitting = _columns_of_numbers(columns, rows)
     if not fitting:
+        return {}
+    numbers = {int(field) for row in rows for field in row if field}
+    if by_line and numbers == {*range(1, len(numbers) + 1)}:
+        notes.warn(f"{path.name} has a name a line, from 0, but labels are from 1: it is not used")
         return {}
     texts = [_texts(columns, k) for k in fitting[0]]
     titles = [_title(header, k) or f"level {number}" for number, k in enumerate(texts, 1)]
@@ -596,7 +608,6 @@ def locate(table, names, notes):
     Backslashes, the case and accents of another system, paths of another machine and a folder of
     pictures beside the table are understood; what is not found keeps its name.
     """
-    _listing.cache_clear()
     base = table.parent
     names = [name if os.path.isfile(base / name) else _as_path(name) for name in names]
     start, drop = _start(table, names)
@@ -619,9 +630,9 @@ def _start(table, names):
         if 2 * _found(base, [p[drop:] for p in parts]) > len(parts):
             return base, drop
     counts = {start: _found(start, parts) for start in below}
-    most = max(counts.values(), default=0)
-    if 2 * most > len(parts):
-        return _fitting(table, [start for start in below if counts[start] == most]), 0
+    counts = {start: count for start, count in counts.items() if 2 * count > len(parts)}
+    if counts:
+        return _fitting(table, counts), 0
     return (above if 2 * _found(above, parts) > len(parts) else base), 0
 
 
@@ -631,24 +642,32 @@ def _sampled(rows):
 
 def _near(base):
     """The folder of a table, those in it, and the one it lies in."""
-    return [base, *sorted(p for p in base.iterdir() if p.is_dir())[:200], base.parent]
+    below = sorted(p for p in base.iterdir() if os.path.isdir(p))
+    return [base, *[p for p in below if not folders.left_behind(p.name)][:200], base.parent]
 
 
 def _found(start, parts):
     return sum(find_file(start, p) is not None for p in parts)
 
 
-def _fitting(table, folders_with_all):
-    """Of folders that hold the same names that of the part which the table's name says."""
-    part = (folders.part_of(table.stem) or ("", ""))[1]
-    alike = [p for p in folders_with_all if (folders.part_of(p.name) or ("", ""))[1] == part]
-    chosen = alike if part and len(alike) == 1 else folders_with_all
-    if len(chosen) > 1:
-        raise ValueError(
-            f"the files of {table} are in {len(chosen)} folders, {some([p.name for p in chosen])}: "
-            "write the folder before their names, e.g. train/1.png"
-        )
-    return chosen[0]
+def _fitting(table, counts):
+    """Of folders that hold most of the names: that of the part which the table's name says, else
+    that with the most, where they are as many one that is no "masks" or the like.
+
+    Args:
+        counts: {folder: how many of the names it holds}.
+    """
+    _, part, _ = folders.part_of(table.stem) or ("", "", "")
+    of_part = [p for p in counts if part and folders.part_of(p.name) == ("", part, "")]
+    most = [p for p in counts if counts[p] == max(counts.values())]
+    plain = [p for p in most if not DERIVED.search(p.name)]
+    for chosen in (of_part, most, plain):
+        if len(chosen) == 1:
+            return chosen[0]
+    raise ValueError(
+        f"the files of {table} are in {len(most)} folders, {some([p.name for p in most])}: "
+        "write the folder before their names, e.g. train/1.png"
+    )
 
 
 def find_file(base, parts):
@@ -673,7 +692,7 @@ def _listing(folder):
     """Names in a folder by their look, with and without the ending, and, behind "0", by their look
     without leading zeros, which Excel takes away."""
     alike = defaultdict(list)
-    if os.path.isdir(folder):
+    with suppress(OSError):  # no folder, or none that may be read
         for name in os.listdir(folder):
             _list(alike, name, name)
             if names_a_file(name):

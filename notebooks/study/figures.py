@@ -593,8 +593,8 @@ METHODS_ABREAST = 4
 def accuracy_against_epochs(points, level_names):
     """Linear accuracy against the number of epochs, on logarithmic steps, a panel for each method.
 
-    A colour for each level; means with 95 % bands over the seeds that all budgets have but those of
-    one seed; dots and thin lines for single seeds. Grey: the means of the other methods.
+    A colour for each level; means with 95 % bands over the seeds that all budgets of several seeds
+    have; dots and thin lines for single seeds. Grey: the means of the other methods.
 
     Args:
         points: data frame with columns method, epochs, level, seed, value; one data set.
@@ -621,8 +621,8 @@ def accuracy_against_epochs(points, level_names):
 
 
 def _by_budget(points, method, level):
-    """Linear accuracy in %, index = epochs, columns = the seeds of the budget with fewest, but
-    one."""
+    """Linear accuracy in %, index = epochs, columns = the seeds that all budgets of several seeds
+    have."""
     part = points[(points.level == level) & (points.method == method)]
     seeds = 100 * part.pivot_table(index="epochs", columns="seed", values="value")
     counts = seeds.notna().sum(axis=1)

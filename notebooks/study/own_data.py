@@ -289,13 +289,16 @@ def verdicts(rows, train, test):
 def _headline(rows, levels):
     finest = [level for level in levels if len(_accuracies(rows, level))][-1]
     frame = _accuracies(rows, finest)
-    frame = frame.fillna(frame.mean())  # the untouched features have one run
+    if RAW in frame:  # one run for all seeds
+        frame[RAW] = frame[RAW].mean()
     means = frame.mean()
     alike = np.isclose(means, means.max())
     best, others = means.index[alike], means.index[~alike]
     right = f"right for {100 * means.max():.0f} % of the test pictures"
     text = f"In short, best at {finest}: {', '.join(map(figures.method_name, best))}, {right}"
-    gains = {name: results.mean_and_interval(frame[best[0]] - frame[name]) for name in others}
+    gains = {
+        name: results.mean_and_interval((frame[best[0]] - frame[name]).dropna()) for name in others
+    }
     near = [name for name, (value, half_width) in gains.items() if not value > half_width > 0]
     if near:
         text += f"; not decidedly better than {sentences.listed(map(figures.method_name, near))}"

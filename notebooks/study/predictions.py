@@ -58,7 +58,8 @@ def pictures_in(place):
     place = Path(place).expanduser()
     if not place.exists():
         raise ValueError(f"there is no file or folder {place}")
-    there = folders.find(place, (), Notes()) if place.is_dir() else folders.Found([place])
+    with warnings.catch_warnings(action="ignore"):  # of what is worth a word in training alone
+        there = folders.find(place, (), Notes()) if place.is_dir() else folders.Found([place])
     found = [p for p in there.files if kinds.kind(p) in ("picture", "mesh")]
     if there.unread:
         warnings.warn(f"not predicted: {some(there.unread.items())}", stacklevel=2)
