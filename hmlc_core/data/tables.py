@@ -73,6 +73,7 @@ def read_table(path, notes, levels=None, names=None):
         ValueError: if it is no text, has no column of labels, or a row has more fields than others.
     """
     _listing.cache_clear()
+    _near.cache_clear()
     header, body = split_header(path, cells(path, notes))
     where = _column_of_files(header, body, path.parent, notes)
     columns = _columns(path, header, body, where, notes)
@@ -640,9 +641,10 @@ def _sampled(rows):
     return rows[:: max(len(rows) // 100, 1)]
 
 
+@cache
 def _near(base):
     """The folder of a table, those in it, and the one it lies in."""
-    below = sorted(p for p in base.iterdir() if os.path.isdir(p))
+    below = sorted(Path(entry.path) for entry in os.scandir(base) if entry.is_dir())
     return [base, *[p for p in below if not folders.left_behind(p.name)][:200], base.parent]
 
 
