@@ -27,7 +27,7 @@ TEMPERATURES = {
     "cpu": {
         MNIST: {"hmce_paper": 0.2, "hmce_released": 0.2, "shared": 0.2}
         | {"supcon": 0.4, "rince": 0.05, "bhcl": 0.2},
-        "cifar100": {"level_restricted": 0.1, "hmce_paper": 0.4},
+        "cifar100": {"level_restricted": 0.1, "prototype_heads": 0.1, "hmce_paper": 0.4},
         "modelnet10": {"hmce_released": 0.4, "level_restricted": 0.1}
         | {"supcon": 0.1, "hmce_paper": 0.1, "sign": 0.1},
         "grocery": {"supcon": 0.2, "hmce_paper": 0.4, "hmce_released": 0.2, "split": 0.2}
