@@ -316,10 +316,9 @@ def claims_map(columns, groups, counted=False):
     _name_groups(axis, [name for name, _ in columns])
     if counted:
         _count_verdicts(axis, columns, rows)
-    text = "First method's linear accuracy minus the second's, in points, with its 95 % interval. "
-    text += "Blue: the first is above;\n"
-    text += "orange: it is below; grey: undecided, which is not equal; white: one seed or none. "
-    text += "Colours by unrounded numbers, not corrected for their number."
+    text = "First method's linear accuracy minus the second's, in points, with its 95 % interval.\n"
+    text += "Blue: the first is above; orange: it is below; grey: undecided, which is not equal;\n"
+    text += "white: one seed or none. Colours by unrounded numbers, not corrected for their number."
     figure.supxlabel(text, fontsize=8)
     return figure
 
