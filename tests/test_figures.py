@@ -298,6 +298,12 @@ def test_small_differences_beside_a_large_one_are_still_seen():
     assert (place[1] - place[0]) / (place[2] - place[0]) > 0.08  # of 1 in 50 points, not 0.02
 
 
+def test_ticks_beyond_zero_do_not_touch():
+    rows = [Difference("large", 0.4, 0.51), Difference("small", 0.01, 0.002)]
+    (axis,) = figures.differences({"far": rows}).axes  # from -11 to 91 points
+    assert list(axis.get_xticks()) == [-10, 0, 5, 50]
+
+
 LARGE = [(-0.4, 0.6), (0.78, 0.1), (0.5, float("nan")), (-0.22, 0.01)]
 
 

@@ -488,8 +488,11 @@ def _logarithmic(axis, rows):
         100 * (value + sign * np.nan_to_num(half)) for _, value, half in rows for sign in (-1, 1)
     ]
     low, high = (1.3 * end for end in (min(*ends, -NEAR), max(*ends, NEAR)))
-    farthest = [max(tick for tick in FAR_TICKS if tick < end) for end in (-low, high)]
-    shown = sorted({-farthest[0], -NEAR, 0, NEAR, farthest[1]})
+    shown = {0}
+    for sign, end in ((-1, -low), (1, high)):
+        far = max(tick for tick in FAR_TICKS if tick < end)
+        shown |= {sign * far, sign * (NEAR if far > 2 * NEAR else far)}  # 5 and 10 would touch
+    shown = sorted(shown)
     axis.set_xscale("symlog", linthresh=NEAR)
     axis.set_xticks(shown, [f"{tick:g}" for tick in shown])
     axis.set_xlim(low, high)
