@@ -68,7 +68,7 @@ def test_harder_level_gets_more_coordinates_and_no_level_none():
     made = observed([(0, 5.0)] * 12 + [(1, 0.3)] * 12)
     assert (made.level == 1).sum() > 18 and (made.level == 0).any()
     assert (observed([(0, 100.0)] * 3, levels=3).level.sort().values == torch.arange(3)).all()
-    with pytest.raises(ValueError, match="levels must be 1 to 4"):
+    with pytest.raises(ValueError, match="levels must be .*1 to 4"):
         variants.SeparabilityMasks(4, 5)
 
 
