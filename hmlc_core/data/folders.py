@@ -203,7 +203,8 @@ def division(folders):
     if not divided:
         return None
     divided = _uppermost(divided, folders)
-    depths = [_depth(path, divided) for path in folders]
+    tried = sorted(set(map(len, divided)))
+    depths = [_depth(path, divided, tried) for path in folders]
     parts = [
         divided.get(path[:depth], {}).get(path[depth], "") if len(path) > depth else ""
         for path, depth in zip(folders, depths)
@@ -217,24 +218,29 @@ def _uppermost(divided, folders):
     """The folders that are divided and lie in no other one; that on top alone if it is one that
     holds classes: then the data set lies there, whatever is around it."""
     depth = min(map(len, divided))
-    top = {parent: parts for parent, parts in divided.items() if len(parent) == depth}
-    (first, parts), *others = top.items()
-    if not others and any(len(p) > depth + 1 and p[:depth] == first for p in folders):
-        return top
-    return {
-        parent: parts
-        for parent, parts in divided.items()
-        if not any(parent[:above] in divided for above in range(len(parent)))
-    }
+    top, *others = [parent for parent in divided if len(parent) == depth]
+    if not others and any(len(p) > depth + 1 and p[:depth] == top for p in folders):
+        return {top: divided[top]}
+    return {p: parts for p, parts in divided.items() if _first_on(p, divided) == len(p)}
 
 
-def _depth(path, divided):
+def _first_on(path, parents):
+    """The depth of the uppermost of some folders on a path; None if none lies on it."""
+    return next((depth for depth in range(len(path) + 1) if path[:depth] in parents), None)
+
+
+def _depth(path, divided, depths):
     """How deep the folder lies that divides a path; of a path that none does, where its own name
-    says a part as deep as another is divided, or the least depth."""
-    inside = [depth for depth in range(len(path) + 1) if path[:depth] in divided]
-    depths = sorted(set(map(len, divided)))
-    said = [depth for depth in depths if len(path) > depth > 0 and part_of(path[depth])]
-    return [*inside, *said, *depths][0]
+    says a part as deep as another is divided, or the least depth.
+
+    Args:
+        depths: of the folders that are divided, least first.
+    """
+    inside = _first_on(path, divided)
+    if inside is not None:
+        return inside
+    said = (depth for depth in depths if len(path) > depth > 0 and part_of(path[depth]))
+    return next(said, depths[0])
 
 
 def _parts(names):
@@ -291,16 +297,14 @@ def divided(root, files, notes):
         folders = [found.folders[k][depth:] for k in kept]
         parts = [found.parts[k] for k in kept]
     else:
-        kept = [k for k, part in enumerate(found.parts) if part or not _below(folders[k], found.at)]
+        at = set(found.at)
+        outside = [_first_on(path, at) is None for path in folders]
+        kept = [k for k, part in enumerate(found.parts) if part or outside[k]]
         folders = [found.folders[k] for k in kept]
         parts = [found.parts[k] or "train" for k in kept]
         _tell_of_undivided([files[k] for k in kept if not found.parts[k]], root, notes)
     _tell_of_outsiders(sorted(set(files) - {files[k] for k in kept}), root, notes)
     return _labelled(root, [files[k] for k in kept], folders, parts, found.at, notes)
-
-
-def _below(path, parents):
-    return any(path[:depth] in parents for depth in range(len(path) + 1))
 
 
 def _without_holders(folders, notes):

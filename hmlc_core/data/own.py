@@ -204,8 +204,9 @@ def _table_of_parents(source, path, notes):
         return None
     inside = path if path.is_dir() else path.parent
     for folder in (inside, inside.resolve().parent):
-        for table in _tables_of_parents(folder, folder != inside):
-            known = _children(table, stop=folder == inside) if table != path else set()
+        others = [p for p in _tables_of_parents(folder, folder != inside) if p != path]
+        for table in others:
+            known = _children(table, stop=folder == inside)
             if known:
                 classes = {labels.look(row[0]) for row in source.rows if row[0]}
                 if folder == inside or classes <= known:

@@ -382,14 +382,16 @@ def _one_hot(columns, titled, notes):
 
 def _tell_of_paths(columns, notes):
     """Of an only column whose fields all have as many parts."""
-    for title, column in columns.items():
-        for mark in "/|>":
-            (parts, *others) = {field.count(mark) + 1 for field in column if field} or {1}
-            if len(columns) == 1 and parts > 1 and not others:
-                notes.warn(
-                    f"'{title}': every field has {parts} parts, e.g. {max(column)}, and is read as "
-                    f"one class: for {parts} levels make a column of each part"
-                )
+    if len(columns) != 1:
+        return
+    ((title, column),) = columns.items()
+    for mark in "/|>":
+        parts, *others = {field.count(mark) + 1 for field in column if field} or {1}
+        if parts > 1 and not others:
+            notes.warn(
+                f"'{title}': every field has {parts} parts, e.g. {max(column)}, and is read as "
+                f"one class: for {parts} levels make a column of each part"
+            )
 
 
 def _tell_of_odd_columns(columns, notes):
@@ -452,9 +454,10 @@ def _parts(columns, levels, notes):
             found = [said[field] or "train" for field in column]
             return _told(found, f"column '{title}'", notes) if len(parts) > 1 else []
     for title in [t for t in may_be if t.casefold() in NEVER_LEVELS and len(columns) > 1]:
+        fields = sorted(set(columns.pop(title)))
         notes.warn(
-            f"'{title}' is no division that is understood ({some(sorted(set(columns.pop(title))))})"
-            " and is left out: write train, validation and test"
+            f"'{title}' is no division that is understood ({some(fields)}) and is left out: write "
+            "train, validation and test"
         )
     return []
 
