@@ -30,7 +30,7 @@ COUNTS = {
         "tuning": 282,
         "variants": 9,
         "ours": 39,
-        "all": 1151,
+        "all": 1191,
     },
     "cpu": {
         "": 6,
@@ -51,13 +51,13 @@ COUNTS = {
         "tuning": 282,
         "variants": 9,
         "ours": 51,
-        "all": 1350,
+        "all": 1393,
     },
 }
 COUNTS["paper"] = COUNTS["cpu"]
 COUNTS["gpu"] = COUNTS["cpu"] | {
     "baselines": 12, "early": 24, "order": 9, "peers": 11, "ablation": 33, "modelnet10": 16,
-    "modelnet40": 16, "budget": 147, "temperature": 24, "claims": 30, "ours": 27, "all": 1170,
+    "modelnet40": 16, "budget": 147, "temperature": 24, "claims": 30, "ours": 27, "all": 1207,
 }  # fmt: skip
 
 
@@ -106,6 +106,10 @@ def test_the_short_budget_has_one_temperature_and_one_name():
     short = {one.label: one.settings for one in plans if one.method == "shared"}
     assert [short[f"shared@6{tag}"].temperature for tag in ("", "@t0.1")] == [0.4, 0.1]
     assert {short[f"shared@6{tag}"].epochs for tag in ("", "@t0.1")} == {6}
+    plans = plan.planned_runs("cpu", ["early", "modelnet10", "temperature"], "modelnet10")
+    short = {one.label: one.settings for one in plans if one.settings.epochs == 6}
+    assert {"g_hmlc@6", "shared@6", "g_hmlc@6@t0.1"} <= set(short)
+    assert {one.learning_rate for one in short.values()} == {0.01}
 
 
 def test_trials_of_more_epochs_are_not_taken_for_the_short_budget():
@@ -185,6 +189,24 @@ def test_a_method_has_its_own_temperature(monkeypatch):
     assert used["hierarchical_mnist", "a_hmlc"] == preset("cpu").temperature
     assert used["cifar100", "g_hmlc"] == preset("cpu", "cifar100").temperature
     assert plan.usual_settings("gpu", plan.MNIST, "g_hmlc") == preset("gpu")
+
+
+def test_a_method_has_its_own_learning_rate_beside_its_temperature(monkeypatch):
+    monkeypatch.setattr(plan, "TEMPERATURES", {"cpu": {"modelnet10": {"g_hmlc": 0.3}}})
+    monkeypatch.setattr(plan, "LEARNING_RATES", {"cpu": {"modelnet10": {"g_hmlc": 0.02}}})
+    own = plan.usual_settings("cpu", "modelnet10", "g_hmlc")
+    assert own == replace(preset("cpu", "modelnet"), temperature=0.3, learning_rate=0.02)
+    assert plan.usual_settings("cpu", "modelnet10", "a_hmlc") == preset("cpu", "modelnet")
+    assert plan.usual_settings("cpu", "modelnet10_tuning", "g_hmlc").learning_rate == 0.01
+
+
+def test_what_has_three_times_the_learning_rate_is_also_trained_at_the_usual_one():
+    plans = plan.planned_runs("cpu", ["ablation", "modelnet10", "seeds"], "modelnet10")
+    rates = {one.label: one.settings.learning_rate for one in plans}
+    for method in plan.FASTER:
+        assert (rates[method], rates[f"{method}@lr0.01"]) == (0.03, 0.01)
+    assert {rates[f"{method}@24@lr0.01"] for method in plan.FASTER_DOUBLED} == {0.01}
+    assert rates["shared"] == 0.01 and "shared@lr0.01" not in rates
 
 
 def test_trials_are_shorter_and_start_from_one_temperature():

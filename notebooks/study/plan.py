@@ -19,7 +19,7 @@ DIGITS_TUNING = f"{MNIST}_tuning"
 SWAPPED, THREE, TREE = (f"{MNIST}_{name}" for name in ("swapped", "three", "path"))
 TAILS = (f"{MNIST}_tail10", f"{MNIST}_tail50")
 TRIALS = {DIGITS_TUNING: 2, "cifar100_tuning": 15, "modelnet10_tuning": 6}  # epochs by so many
-START_TEMPERATURE = Settings().temperature  # of all trials
+START_TEMPERATURE, START_RATE = Settings().temperature, Settings().learning_rate  # of all trials
 
 # A method's own temperature where it is not the preset's: profile -> data set, the one that it is a
 # variant of, or its kind -> method.
@@ -37,6 +37,10 @@ TEMPERATURES = {
 
 TEMPERATURES["gpu"] = TEMPERATURES["cpu"]  # of the small nets' trials
 
+# The same of learning rates.
+FASTER = ("cross_entropy", "supcon", "rectified", "g_hmlc", "a_hmlc")  # three times the preset's
+LEARNING_RATES = {"cpu": {"modelnet10": dict.fromkeys(FASTER, 0.03)}}
+
 # A linear layer on the stored features alone: its name in result files, and its settings.
 RAW, UNTOUCHED = "raw", {"encoder": "untouched", "epochs": 1}
 
@@ -44,11 +48,11 @@ RAW, UNTOUCHED = "raw", {"encoder": "untouched", "epochs": 1}
 FROM_SCRATCH = "@from_scratch"
 SCRATCH = {"pretrained": "", "encoder": "small_resnet", "canvas": 64, "epochs": 120}
 
-# A budget in the middle of learning, one temperature for all.
+# A budget in the middle of learning, one temperature and learning rate for all.
 SHORT = {
     MNIST: {"epochs": 6, "fresh": False, "temperature": START_TEMPERATURE},
     "cifar100": {"epochs": 6, "temperature": 0.4},
-    "modelnet10": {"epochs": 6, "temperature": 0.2},
+    "modelnet10": {"epochs": 6, "temperature": 0.2, "learning_rate": START_RATE},
 }
 BRIEF = tuple(name for name in TABLE1 if name in SHORT)
 
@@ -64,6 +68,7 @@ SEEDS_METHODS += ("g_hmlc", "a_hmlc")
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 BUDGET_MNIST = ("cross_entropy", *MAIN)
 BUDGET_TABLE1 = ("cross_entropy", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
+FASTER_DOUBLED = tuple(key for key in BUDGET_TABLE1 if key in FASTER)
 BATCH_METHODS = ("shared", "g_hmlc")
 RATE_METHODS = ("shared", "split", "g_hmlc", "a_hmlc")
 LEVELS_METHODS = ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc")
@@ -144,13 +149,14 @@ def rated(name, method):
     return Group(("tuning",), (name,), (method,), changes, seeds=1)
 
 
-SLOWER = times(0.3)
+SLOWER, THIRD = times(0.3), times(1 / 3)
 _RATES = each("learning_rate", (SLOWER, times(3)))
 _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
 _START = {"temperature": START_TEMPERATURE}
 _FOUR = ({}, *_TEMPERATURES[:3])
 _BATCHES = tuple({"epochs": times(0.5), "batch_size": times(part)} for part in (0.5, 2))
 _OF_TREE = ({"epochs": times(2)}, {"epochs": times(2), "batch_size": times(4)})
+_THIRD_DOUBLED = ({"epochs": times(2), "learning_rate": THIRD},)
 _SCRATCH_TWICE = SCRATCH | {"epochs": 2 * SCRATCH["epochs"]}
 LONGER = {"cifar100_tuning": times(5), "modelnet10_tuning": times(4)}  # than the first trials
 GROUPS = (
@@ -162,6 +168,11 @@ GROUPS = (
     Group(("ablation",), (MNIST,), ("shared",), each("head_batch_norm", [False])),
     Group(("ablation",), (MNIST,), RATE_METHODS, each("learning_rate", [SLOWER]), seeds=5),
     Group(("ablation",), (MNIST,), BATCH_METHODS, _BATCHES),
+    *(
+        Group(("ablation", "modelnet10"), ("modelnet10",), methods, ({"learning_rate": THIRD},), n)
+        for methods, n in ((FASTER, 5), (FASTER_DOUBLED, 8))
+    ),
+    Group(("ablation", "modelnet10"), ("modelnet10",), FASTER_DOUBLED, _THIRD_DOUBLED),
     Group(("ablation",), (TREE,), ("shared",), _OF_TREE, seeds=1),
     Group(("early",), (MNIST,), (*MAIN, *BASELINES, *PEERS), (SHORT[MNIST],)),
     Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT[MNIST]},)),
@@ -234,7 +245,8 @@ class Plan:
 
 
 def usual_settings(profile, dataset=MNIST, method=None):
-    """The Settings that a profile has for a data set, with the method's own temperature.
+    """The Settings that a profile has for a data set, with the method's own temperature and
+    learning rate.
 
     Raises:
         ValueError: for an unknown profile.
@@ -243,10 +255,11 @@ def usual_settings(profile, dataset=MNIST, method=None):
     if dataset.endswith("_tuning"):
         epochs = math.ceil(settings.epochs / TRIALS.get(dataset, 1))
         return replace(settings, epochs=epochs, temperature=START_TEMPERATURE)
-    for name in (dataset, variant_of(dataset), kind_of(dataset)):
-        own = TEMPERATURES.get(profile, {}).get(name, {})
-        if method in own:
-            return replace(settings, temperature=own[method])
+    for setting, table in (("temperature", TEMPERATURES), ("learning_rate", LEARNING_RATES)):
+        for name in (kind_of(dataset), variant_of(dataset), dataset):  # the last that has it counts
+            own = table.get(profile, {}).get(name, {})
+            if method in own:
+                settings = replace(settings, **{setting: own[method]})
     return settings
 
 
@@ -302,11 +315,13 @@ def expand(group, profile):
 
 
 def label_base(settings, usual, dataset):
-    """What a label compares with: the usual settings, but at the short budget its temperature."""
+    """What a label compares with: the usual settings, but at the short budget its temperature and
+    learning rate."""
     short = SHORT.get(variant_of(dataset), {})
-    if short.get("epochs") == settings.epochs:
-        return replace(usual, temperature=short["temperature"])
-    return usual
+    if short.get("epochs") != settings.epochs:
+        return usual
+    common = {key: short[key] for key in ("temperature", "learning_rate") if key in short}
+    return replace(usual, **common)
 
 
 def _changed(usual, changes):
