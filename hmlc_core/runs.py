@@ -121,7 +121,7 @@ class Run:
             outputs = _kept_outputs(path, len(data))
             if outputs is None:
                 outputs = encode(self.model, data, self.settings, self.device)
-                with files.writing(path) as beside:
+                with suppress(OSError), files.writing(path) as beside:  # else made again
                     torch.save(outputs, beside)
             self._outputs[data.fingerprint] = outputs
         return self._outputs[data.fingerprint]
@@ -242,8 +242,7 @@ def new_model(dataset, method, settings, seed, device):
         torch.manual_seed(seed)
         model = methods.Model(method, settings, channels, dataset.class_counts)
     source.prepare(model.encoder, dataset, settings, device)
-    model = model.to(device, memory_format=torch.channels_last)
-    return distributed.synchronise(model)
+    return distributed.synchronise(model.to(device, memory_format=torch.channels_last))
 
 
 def _write_config(config, place, prefix):

@@ -79,8 +79,7 @@ def step(forward, views, labels, device, model, optimizer, schedule, scaler):
 
 def _training_state(model, settings, steps, device):
     """What a checkpoint holds: model, optimiser, schedule and the scaler of float16."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = make_optimizer(parameters, settings)
+    optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], settings)
     schedule = make_schedule(optimizer, settings, settings.epochs * steps)
     scaler = torch.amp.GradScaler(device.type, enabled=devices.precision(device) == torch.float16)
     return {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
@@ -137,7 +136,7 @@ def restore(path, state):
     """Load the checkpoint at `path`, if any, into the parts of `state`; returns its history.
 
     Raises:
-        ValueError: if it cannot be read, or does not fit.
+        ValueError: if it is damaged, or does not fit; OSError, MemoryError: it may be whole.
     """
     if not path.exists():
         return []
@@ -146,6 +145,9 @@ def restore(path, state):
         for key, part in state.items():
             part.load_state_dict(stored[key])
         return [dict(epoch) for epoch in stored["history"]]
+    except (OSError, MemoryError, torch.OutOfMemoryError):  # of this machine
+        raise
     except Exception as error:  # torch, zipfile and pickle each have their own
-        told = f"checkpoint {path} is unreadable ({type(error).__name__}: {error})"
+        # Of torch's words the first sentence: it goes on to advise what is unsafe.
+        told = f"{path} is unreadable ({type(error).__name__}: {str(error).partition('. ')[0]})"
         raise ValueError(f"{told}: delete it to train this run again") from error

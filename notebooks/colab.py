@@ -2,6 +2,7 @@
 runs and results on Drive if wanted."""
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ sys.path.append(str(ROOT))
 # What Colab does not have.
 NEEDED = ("papermill", "openTSNE", "mlxtend", "trimesh", "embreex", "pooch", "safetensors")
 EVERY = 600  # seconds between two copies to Drive
+CLOCK = 1  # seconds that times of files may differ by on Drive
 UNTOUCHED = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib")
 UNTOUCHED += ("pillow",)
 
@@ -53,7 +55,7 @@ def pins():
 
 def keep_on(drive):
     """Bring runs and results here from the folder hmlc of a mounted Drive, and copy to it what is
-    new, now and every ten minutes as long as this notebook's kernel lives.
+    new, now and every ten minutes as long as it is mounted and this notebook's kernel lives.
 
     Training writes to the disk of this machine: Drive puts each file that is replaced into its bin,
     which counts, so a checkpoint there after every epoch would fill it.
@@ -75,7 +77,7 @@ def copy_to(drive):
 
 
 def _keep_copying(drive):
-    while True:
+    while Path(drive).is_dir():  # else it would be written where Drive is mounted later
         try:
             copy_to(drive)
         except (OSError, ValueError) as error:  # training goes on
@@ -97,18 +99,44 @@ def _add_results(drive):
 
 
 def _copy_newer(source, target, without=()):
-    """Copy files of runs and results that are newer, but features, which are made again in seconds,
-    and what is not whole: Drive may have a part if a session ended while it was sent."""
+    """Copy files of runs and results that are newer, but snapshots, features, which are made again
+    in seconds, and what is not whole: Drive may have a part if a session ended while it was sent.
+
+    Raises:
+        OSError: one could not be copied; the others are.
+    """
     from hmlc_core import files
 
+    failed = []
     for path in [*source.glob("runs/*/*"), *source.glob("results/*")]:
         there = target / path.relative_to(source)
-        if path.name.startswith((".", "outputs-")) or path in without:
+        if path.name.startswith((".", "outputs-")) or path in without or not path.is_file():
             continue
-        if there.exists() and there.stat().st_mtime >= path.stat().st_mtime:
+        if there.exists() and _is_not_older(there.stat(), path.stat()):
             continue
-        if path.suffix == ".pt" and not zipfile.is_zipfile(path):
+        if not _is_whole(path):
             print(f"{path} is not whole, and left out")
             continue
-        with files.writing(there) as beside:
-            shutil.copy2(path, beside)
+        try:
+            with files.writing(there) as beside:
+                shutil.copy2(path, beside)
+        except OSError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+
+
+def _is_not_older(there, here):
+    return there.st_mtime + CLOCK * (there.st_size == here.st_size) >= here.st_mtime
+
+
+def _is_whole(path):
+    if path.suffix == ".pt":
+        return zipfile.is_zipfile(path)
+    text = path.read_bytes()
+    if path.suffix == ".json":
+        try:
+            return json.loads(text) is not None
+        except ValueError:
+            return False
+    return text.endswith(b"\n") or path.suffix != ".csv"

@@ -14,6 +14,9 @@ from study import plan, work
 
 
 def main(datasets):
+    unknown = sorted(set(datasets) - set(plan.BY_NOTEBOOK))
+    if unknown:
+        sys.exit(f"unknown {', '.join(unknown)}: choose from {', '.join(plan.BY_NOTEBOOK)}")
     for dataset in datasets:
         extras = [dataset] if dataset in plan.EXTRAS else []
         for one in plan.planned_runs("cpu", extras, dataset):

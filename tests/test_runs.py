@@ -516,6 +516,17 @@ DAMAGES = {
 }
 
 
+def test_features_are_given_where_they_cannot_be_kept(trained, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    expected = trained.features("train")
+    again = dataclasses.replace(trained, _outputs={}, folder=tmp_path)
+    monkeypatch.setattr(torch, "save", full)
+    assert torch.equal(again.features("train"), expected)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_outputs_are_computed_anew(damage, trained):
     expected = trained.features(trained.dataset)

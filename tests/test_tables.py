@@ -465,7 +465,7 @@ def test_nothing_tried_gives_no_table(numbers):
     assert not len(tables.variants(numbers))
 
 
-def test_rates_are_those_tried_at_each_methods_own_temperature():
+def test_rates_are_those_tried_at_each_methods_own_temperature(monkeypatch):
     """A trial of another temperature, of a short budget, or alone is none of them."""
     name = "modelnet10_tuning"
     own = plan.usual_settings("cpu", "modelnet10", "g_hmlc").temperature
@@ -479,9 +479,11 @@ def test_rates_are_those_tried_at_each_methods_own_temperature():
     pairs = {(key, rate): v for key, rate, v in zip(found.key, found.tried, found.value)}
     assert pairs == {("g_hmlc", 0.01): 0.3, ("g_hmlc", 0.003): 0.4} | {
         ("cross_entropy", 0.01): 0.5, ("cross_entropy", 0.03): 0.6}  # fmt: skip
-    said = sentences.best_rates(numbers, name)
-    assert said.startswith("0.003 for G-HMLC; 0.03 for cross-entropy; 0.01, taken for all, is")
-    assert said.endswith(" at most 10.0 points below")
+    best = "0.003 for G-HMLC; 0.03 for cross-entropy; "
+    assert sentences.best_rates(numbers, name) == best + "each was taken"
+    monkeypatch.setattr(plan, "LEARNING_RATES", {})
+    said = best + "0.01, taken for all, is at most 10.0 points below"
+    assert sentences.best_rates(numbers, name) == said
     assert sentences.best_rates(numbers, "cifar100_tuning") == ""
 
 

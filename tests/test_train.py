@@ -397,6 +397,30 @@ def test_half_written_checkpoint_is_named(fit):
         fit()
 
 
+def test_what_torch_says_of_a_foreign_file_is_cut_where_it_advises(fit):
+    checkpoint = fit().folder / "checkpoint.pt"
+    torch.save(types.SimpleNamespace(), checkpoint)
+    with pytest.raises(ValueError, match=r"is unreadable \(UnpicklingError: [^.]*\): delete it"):
+        fit()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError(13, "Permission denied"), MemoryError(), torch.OutOfMemoryError("of 15 GiB")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_this_machine_lacks_is_no_reason_to_delete_a_checkpoint(fit, monkeypatch, error):
+    checkpoint = fit().folder / "checkpoint.pt"
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(type(error)) as caught:
+        fit()
+    assert "delete" not in str(caught.value) and checkpoint.exists()
+
+
 @pytest.mark.parametrize("history", [3, None, [1, 2, 3]])
 def test_a_checkpoint_whose_history_is_none_is_named(history, fit):
     checkpoint = fit().folder / "checkpoint.pt"

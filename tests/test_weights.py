@@ -114,6 +114,27 @@ def test_damaged_files_are_refused_by_name(stored, damage):
         load(stored[2])
 
 
+def test_what_is_not_ours_or_not_fetched_is_said(stored):
+    path = stored[2] / NAME
+    save_file(load_file(path), path, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"has no card, so it is of another project\): get it"):
+        load(stored[2])
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(ValueError, match=r"no whole weight file .*: git lfs pull fetches it$"):
+        load(stored[2])
+
+
+def test_a_run_that_is_not_at_its_end_is_not_saved_as_if_it_were(stored):
+    run, accuracy, folder = stored
+    before = (folder / NAME).read_bytes()
+    early = replace(run, settings=replace(SETTINGS, epochs=SETTINGS.epochs + 1))
+    with pytest.raises(ValueError, match="its history is not of all its epochs"):
+        save_weights(early, accuracy, folder)
+    with pytest.raises(ValueError, match="accuracy is .* not all from 0 to 1"):
+        save_weights(run, {"central": 97.2}, folder)
+    assert (folder / NAME).read_bytes() == before
+
+
 def test_weights_that_do_not_fit_their_card_are_refused(stored):
     change(stored[2] / NAME, {"settings": vars(replace(SETTINGS, dim=16))})
     with pytest.raises(ValueError, match="does not fit its card"):
@@ -131,7 +152,16 @@ def test_a_file_under_another_name_is_refused(stored, name):
 
 
 @pytest.mark.parametrize(
-    "card", [{"size": [36, 36, 1]}, {"classes": [["central", ["0", "1"]]]}], ids=lambda x: [*x][0]
+    "card",
+    [
+        {"size": [36, 36, 1]},
+        {"size": []},
+        {"classes": [["central", ["0", "1"]]]},
+        {"classes": []},
+        {"classes": [["central", []]]},
+        {"classes": 3},
+    ],
+    ids=str,
 )
 def test_weights_of_other_classes_or_sizes_are_refused(stored, card):
     change(stored[2] / NAME, card)
@@ -235,6 +265,10 @@ CARDS = {
     "an unknown digit set": lambda card: card | {"settings": card["settings"] | {"digits": "x"}},
     "a seed a text": lambda card: card | {"seed": "a"},
     "a seed of 70 bits": lambda card: card | {"seed": 2**69},
+    "a setting too few": lambda card: card | {"settings": {"epochs": 1}},
+    "too few epochs": lambda card: card | {"history": card["history"][1:]},
+    "accuracy in percent": lambda card: card | {"accuracy": {"central": 97.0}},
+    "accuracy NaN": lambda card: card | {"accuracy": {"central": float("nan")}},
     "an accuracy a text": lambda card: card | {"accuracy": {"central": "high"}},
     "accuracy a number": lambda card: card | {"accuracy": 0.5},
     "no history": lambda card: card | {"history": []},

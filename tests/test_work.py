@@ -64,9 +64,14 @@ def test_a_run_that_was_interrupted_is_not_from_the_cache(capsys, monkeypatch, f
     with monkeypatch.context() as patch:  # a run of other code is trained anew
         patch.setattr(work.runs, "TRAINING_CODE", ("losses",))
         assert not work.is_there(one)
+    with monkeypatch.context() as patch:  # so is one in another precision
+        patch.setattr(work.devices, "precision", lambda device: torch.float16)
+        assert not work.is_there(one) and work.seconds_to_end(one) == work.seconds_of(one)
     (checkpoint,) = (files.DATA / "runs").rglob("checkpoint.pt")
     stored = torch.load(checkpoint, weights_only=True)
     torch.save(stored | {"history": stored["history"][:1]}, checkpoint)
+    share = 1 - 1 / one.settings.epochs
+    assert work.seconds_to_end(one) == pytest.approx(share * work.seconds_of(one))
     data = work._datasets([one])[work._data_of(one)]
     assert work._epochs_done(one, data, torch.device("cpu")) == 1 and not work.is_there(one)
     checkpoint.write_bytes(b"cut off")

@@ -12,6 +12,9 @@ from hmlc_core import files
 from hmlc_core.checks import require
 from hmlc_core.settings import Settings
 
+# What every card has.
+NEEDED = {"dataset", "method", "seed", "settings", "accuracy", "config_hash", "history"}
+
 
 def path_of(folder, dataset, method):
     """Where the weights of a data set and method, given by name, lie."""
@@ -24,6 +27,9 @@ def write(folder, run, accuracy, depends):
     Args:
         accuracy: {level: number}.
         depends: what the run depends on, see depends_on of views.Pictures and the others.
+
+    Raises:
+        ValueError: the run is not at its last epoch, or an accuracy is none.
     """
     card = about(run.dataset, depends) | {
         "dataset": run.dataset.name,
@@ -35,6 +41,7 @@ def write(folder, run, accuracy, depends):
         "config_hash": run.config_hash,
         "history": run.history,
     }
+    _check(card)
     state = {key: value.contiguous().cpu() for key, value in run.model.state_dict().items()}
     path = path_of(folder, run.dataset.name, run.method)
     with files.writing(path) as beside:  # save_file has errors and rights of its own
@@ -54,16 +61,18 @@ def read_card(path):
     _require_readable(path)
     try:
         with safe_open(path, "pt") as stored:
-            card = json.loads((stored.metadata() or {})["card"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} is no whole weight file ({reason}): get it again") from error
+            card = (stored.metadata() or {}).get("card")
+        require(card, "it has no card, so it is of another project")
+        card = json.loads(card)
+    except (SafetensorError, OSError, ValueError) as error:
+        of_git_lfs = path.read_bytes().startswith(b"version https://git-lfs")
+        advice = "git lfs pull fetches it" if of_git_lfs else "get it again"
+        raise ValueError(f"{path} is no whole weight file ({error}): {advice}") from error
     try:
         _check(card)
-    except (AttributeError, TypeError, KeyError, IndexError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{path} was written by a newer version, or is no card: {reason}. Install that "
+            f"{path} was written by a newer version, or is no card: {error}. Install that "
             "version, or get the file again"
         ) from error
     named, holds = path.stem, f"{card['dataset']}-{card['method']}"
@@ -88,14 +97,16 @@ def _require_readable(path):
 
 def _check(card):
     """Raise whatever there is to raise unless a card has all that makes a run, of its types."""
+    lacks = NEEDED - set(card) or set(vars(Settings())) - set(card["settings"])
+    require(not lacks, f"it lacks {', '.join(sorted(lacks))}")
     for name in ("dataset", "method", "config_hash"):
         require(type(card[name]) is str, f"{name} is {card[name]!r}")
-    Settings(**card["settings"])
+    settings = Settings(**card["settings"])
     seed, accuracy = card["seed"], card["accuracy"]
     require(type(seed) is int and abs(seed) < 2**63, f"seed is {seed!r}")
-    numbers = all(isinstance(value, int | float) for value in accuracy.values())
-    require(numbers, f"accuracy is {accuracy}")
-    require(card["history"], "its history is empty")
+    shares = all(type(x) in (int, float) and 0 <= x <= 1 for x in accuracy.values())
+    require(shares, f"accuracy is {accuracy}, not all from 0 to 1")
+    require(len(card["history"]) == settings.epochs, "its history is not of all its epochs")
     for epoch in card["history"]:
         about = epoch["device"], epoch["seconds"]
         require(type(about[0]) is str and about[1] >= 0, f"an epoch was on {about}")
@@ -174,6 +185,6 @@ def require_same_data(card, here, path):
 
 def _told(value):
     """Classes by their number and the first of them; there may be thousands."""
-    if not isinstance(value, list) or not isinstance(value[0], list):
+    if not value or not isinstance(value, list) or not isinstance(value[0], list):
         return value
-    return ", ".join(f"{len(names)} of {level} ({names[0]}, ...)" for level, names in value)
+    return ", ".join(f"{len(names)} of {level} ({names[:1]}, ...)" for level, names in value)

@@ -218,13 +218,40 @@ def around_doubling(numbers, dataset, share=1):
     Returns:
         list of (Difference, Difference); empty where not both were run.
     """
-    few, found = round(share * tables.epochs_of(numbers, dataset)), []
+    few = round(share * tables.epochs_of(numbers, dataset))
     tags = [tables.tag_of_epochs(numbers.profile, dataset, n) for n in (few, 2 * few)]
+    found = []
     for level in numbers.levels(dataset):
-        for fewer, more in zip(*(_pairs_at(numbers, dataset, level, tag) for tag in tags)):
-            seeds = fewer.index.intersection(more.index)
-            if len(seeds):
-                found.append(tuple(_differences(level, [fewer[seeds], more[seeds]])))
+        known = (_pairs_at(numbers, dataset, level, tag) for tag in tags)
+        found += _over_common_seeds(level, *known)
+    return found
+
+
+def around_rate(numbers, dataset):
+    """The differences of OVERVIEW, level by level, between methods one of which has a learning rate
+    of its own, at their own and at the one of all, over the seeds that have both.
+
+    Returns:
+        list of (Difference, Difference); empty where not both were run.
+    """
+    usual = plan.usual_settings(numbers.profile, dataset).learning_rate
+    own = plan.LEARNING_RATES.get(numbers.profile, {}).get(dataset, {})
+    label = {key: f"{key}@lr{usual:g}" if key in own else key for _, *ab in OVERVIEW for key in ab}
+    moved, found = [(a, b) for _, a, b in OVERVIEW if {a, b} & set(own)], []
+    for level in numbers.levels(dataset):
+        at_own = [pairs(numbers, a, b, dataset, level) for a, b in moved]
+        at_usual = [pairs(numbers, label[a], label[b], dataset, level) for a, b in moved]
+        found += _over_common_seeds(level, at_own, at_usual)
+    return found
+
+
+def _over_common_seeds(level, ones, others):
+    """Pairs of Differences, of those of which both have seeds in common."""
+    found = []
+    for one, other in zip(ones, others):
+        seeds = one.index.intersection(other.index)
+        if len(seeds):
+            found.append(tuple(_differences(level, [one[seeds], other[seeds]])))
     return found
 
 

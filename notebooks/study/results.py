@@ -1,5 +1,7 @@
 """One tidy row per number, in one csv per profile; tables are made from it, from nothing else."""
 
+import csv
+import io
 import platform
 import time
 from datetime import datetime
@@ -33,19 +35,45 @@ def read(where):
     """Results as a data frame; empty if the file is not there.
 
     Raises:
-        ValueError: if it is not such a file.
+        ValueError: if it is not such a file, or a line of it is damaged; says which.
     """
     if not where.exists():
         return pd.DataFrame(columns=COLUMNS)
+    _require_whole(where)
     texts = dict.fromkeys(("dataset", "method", "level", "metric", "device"), str)
     texts |= dict.fromkeys(("data_source", "torch", "commit", "config_hash"), str)
     empty = {"value": "", "seconds": ""}  # in names, "NA" is a name
-    frame = pd.read_csv(where, dtype=texts, keep_default_na=False, na_values=empty)
-    if list(frame.columns) != COLUMNS:
-        raise ValueError(
-            f"{where} has columns {list(frame.columns)}, not {COLUMNS}: delete it and run again"
-        )
-    return frame
+    return pd.read_csv(where, dtype=texts, keep_default_na=False, na_values=empty)
+
+
+def _require_whole(where):
+    """Raise ValueError unless every line of a file is a whole row: a copy that was cut off, or a
+    merge that was left in it, would be read as numbers."""
+    try:
+        text = where.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where} cannot be read ({error}): move it away, run again") from error
+    lines = csv.reader(io.StringIO(text, newline=""))
+    columns = next(lines, [])
+    if columns != COLUMNS:
+        raise ValueError(f"{where} has columns {columns}, not {COLUMNS}: delete it and run again")
+    whole = text.count("\n")  # lines that have an end
+    for row in lines:
+        if row and (lines.line_num > whole or not _is_row(row)):
+            raise ValueError(
+                f"{where}, line {lines.line_num}: {','.join(row)[:80]!r} is no whole row. Delete "
+                "this line alone and run again: what it said is made again, the others are kept"
+            )
+
+
+def _is_row(row):
+    try:
+        about = dict(zip(COLUMNS, row, strict=True))
+        for name in ("value", "seconds"):
+            float(about[name] or "nan")
+        return int(about["seed"]) >= 0
+    except ValueError:
+        return False
 
 
 def write(frame, where):

@@ -276,12 +276,17 @@ def _above_all(numbers, method, dataset, level):
 
 
 def settings(numbers, dataset):
-    """The budget, batch and learning rate of a data set; the temperature where all share it."""
+    """The budget and batch of a data set; learning rate and temperature where all share them."""
     used = plan.usual_settings(numbers.profile, dataset)
-    text = f"{used.epochs} epochs, batch {used.batch_size}, learning rate {used.learning_rate:g}"
-    if dataset in plan.TEMPERATURES.get(numbers.profile, {}):
-        return f"{text}, each method at [its own temperature](#how-settings-were-chosen)"
-    return f"{text}, temperature {used.temperature:g}"
+    tables_of = {"learning rate": plan.LEARNING_RATES, "temperature": plan.TEMPERATURES}
+    own = [name for name, table in tables_of.items() if dataset in table.get(numbers.profile, {})]
+    shared = {"learning rate": used.learning_rate, "temperature": used.temperature}
+    texts = [f"{used.epochs} epochs, batch {used.batch_size}"]
+    texts += [f"{name} {value:g}" for name, value in shared.items() if name not in own]
+    if own:
+        link = f"[its own {' and '.join(own)}](#how-settings-were-chosen)"
+        texts.append(f"each method at {link}")
+    return ", ".join(texts)
 
 
 def view_with_bits(numbers):
@@ -349,7 +354,7 @@ def rounding(numbers):
 
 SETTLED = 0.02  # change of accuracy that twice the budget may make
 SMALL = "subsidiary"  # the level of hierarchical MNIST that not every method learns
-MOST_NAMES = 6  # of methods that a sentence lists
+MOST_NAMES = 5  # of methods that a sentence lists
 LEARNED = 0.5  # accuracy above which a run has learned a level of ten classes
 
 
@@ -430,6 +435,12 @@ def turned_by_doubling(numbers, *datasets, share=1):
     return _turns(pairs) if pairs else ""
 
 
+def turned_by_rate(numbers, dataset):
+    """The same of one learning rate for all in place of each method's own."""
+    pairs = claims.around_rate(numbers, dataset)
+    return _turns(pairs) if pairs else ""
+
+
 def last_doubling(numbers, *datasets):
     """The same of the last doubling that was run: of the usual number of epochs, else to it."""
     around = claims.around_doubling
@@ -464,11 +475,18 @@ def temperatures(numbers, dataset):
     for key in numbers.methods(dataset):
         if key in tried:
             settings = plan.usual_settings(numbers.profile, dataset, key)
-            own.setdefault(settings.temperature, []).append(name(key))
-    few = {value: names for value, names in sorted(own.items()) if len(names) <= MOST_NAMES}
-    texts = [f"{value:g} for {listed(names)}" for value, names in few.items()]
-    texts += [f"{value:g} for the others" for value in own if value not in few]
-    return "; ".join(texts)
+            own.setdefault(settings.temperature, []).append(key)
+    return _who_has(own)
+
+
+def _who_has(values):
+    """Which value is which methods', of {value: keys}: a clause; the most, if they are many, are
+    the others."""
+    most = max(values, key=lambda value: len(values[value]), default=None)
+    rest = most if len(values.get(most, ())) > MOST_NAMES else None
+    texts = [f"{value:g} for {listed(map(name, keys))}"
+             for value, keys in sorted(values.items()) if value != rest]  # fmt: skip
+    return "; ".join(texts + ([f"{rest:g} for the others"] if rest is not None else []))
 
 
 def doubled(numbers, dataset=MNIST):
@@ -529,11 +547,13 @@ def best_tried(numbers, dataset, setting):
 
 
 def best_rates(numbers, dataset):
-    """The same of the learning rates tried at each method's own temperature, and how far below its
-    best the usual one leaves any of them; "" before they are."""
+    """The same of the learning rates tried at each method's own temperature, and, where all have
+    the usual one, how far below its best that leaves any of them; "" before they are tried."""
     rows = tables.rates_tried(numbers, dataset)
     if rows.empty:
         return ""
+    if base_of(dataset)[0] in plan.LEARNING_RATES.get(numbers.profile, {}):
+        return f"{_best(rows)}; each was taken"
     means = _means(rows)
     usual = plan.usual_settings(numbers.profile, dataset).learning_rate
     lost = 100 * (means.max(axis=1) - means[usual]).max()
@@ -549,8 +569,7 @@ def _best(rows):
     if rows.empty:
         return ""
     best = _means(rows).idxmax(axis=1)
-    values = {v: figures.ordered(best[best == v].index) for v in sorted(best.unique())}
-    return "; ".join(f"{value:g} for {listed(map(name, keys))}" for value, keys in values.items())
+    return _who_has({value: figures.ordered(best[best == value].index) for value in best.unique()})
 
 
 def from_scratch(numbers, method):

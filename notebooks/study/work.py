@@ -86,17 +86,22 @@ def without_training(one):
 
 def _from_weights(one):
     """The Run of the committed weights of a plan, or None if there are none that fit."""
-    try:
-        card = read_card(weights.FOLDER / f"{one.dataset}-{one.method}.safetensors")
-    except FileNotFoundError:
-        return None
-    if (card["settings"], card["seed"]) != (asdict(one.settings), one.seed):
+    if not has_weights(one):
         return None
     try:
         return weights.load_weights(one.dataset, one.method, weights.FOLDER)
     except OtherData as error:
         print(error)
         return None
+
+
+def has_weights(one):
+    """Whether weights of a plan's settings and seed come with the project."""
+    try:
+        card = read_card(weights.FOLDER / f"{one.dataset}-{one.method}.safetensors")
+    except FileNotFoundError:
+        return False
+    return (card["settings"], card["seed"]) == (asdict(one.settings), one.seed)
 
 
 def evaluate_all(plans, jobs=None):
@@ -144,16 +149,27 @@ def folders_of(one):
 
 
 def is_there(one):
-    """Whether a run of a plan was trained to its end, by this code and version of torch."""
-    folders = [folder for folder in folders_of(one) if _is_of_this_code(folder)]
-    epochs = [_epochs_in(folder / "checkpoint.pt") for folder in folders]
-    return one.settings.epochs in epochs
+    """Whether a run of a plan was trained to its end, see epochs_there."""
+    return epochs_there(one) == one.settings.epochs
 
 
-def _is_of_this_code(folder):
-    config = runs.read_config(folder / "config.json")
+def epochs_there(one):
+    """How many epochs of a plan's run are there, by this code, on such a device, in its precision
+    and by this version of torch."""
+    folders = [folder for folder in folders_of(one) if _goes_on_here(folder)]
+    return max((_epochs_in(folder / "checkpoint.pt") for folder in folders), default=0)
+
+
+def _goes_on_here(folder):
+    config, device = runs.read_config(folder / "config.json"), devices.best_device()
     now = {"code": runs.code_of(config.get("fresh")), "torch": torch.__version__}
+    now |= {"device": device.type, "precision": str(devices.precision(device))}
     return all(config.get(name) == value for name, value in now.items())
+
+
+def seconds_to_end(one):
+    """A first guess of what is left of the training of a plan, in seconds."""
+    return seconds_of(one) * (1 - epochs_there(one) / one.settings.epochs)
 
 
 def seconds_of(one):

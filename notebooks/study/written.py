@@ -24,7 +24,7 @@ OFFERED = """
     has several seeds says swapped tail tally score unmasked identified settings parts
     budget_of_bits code rounding sources learned temperatures doubled crossings
     first_run highest ends average turned best_tried from_scratch scratch_doubled budget_rule
-    settled reversed_by_doubling turned_by_doubling last_doubling
+    settled reversed_by_doubling turned_by_doubling turned_by_rate last_doubling
     best_rates change
 """  # of sentences.py
 NAMES = {
