@@ -481,6 +481,8 @@ def test_rates_are_those_tried_at_each_methods_own_temperature(monkeypatch):
         ("cross_entropy", 0.01): 0.5, ("cross_entropy", 0.03): 0.6}  # fmt: skip
     best = "0.003 for G-HMLC; 0.03 for cross-entropy; "
     assert sentences.best_rates(numbers, name) == best + "each was taken"
+    assert sentences.lost_by_one_rate(numbers, name) == "10.0"
+    assert sentences.lost_by_one_rate(numbers, "cifar100_tuning") == ""
     monkeypatch.setattr(plan, "LEARNING_RATES", {})
     said = best + "0.01, taken for all, is at most 10.0 points below"
     assert sentences.best_rates(numbers, name) == said

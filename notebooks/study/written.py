@@ -25,7 +25,7 @@ OFFERED = """
     budget_of_bits code rounding sources learned temperatures doubled crossings
     first_run highest ends average turned best_tried from_scratch scratch_doubled budget_rule
     settled reversed_by_doubling turned_by_doubling turned_by_rate last_doubling
-    best_rates change
+    best_rates lost_by_one_rate change
 """  # of sentences.py
 NAMES = {
     "MNIST": MNIST,
