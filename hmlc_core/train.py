@@ -145,9 +145,9 @@ def restore(path, state):
         for key, part in state.items():
             part.load_state_dict(stored[key])
         return [dict(epoch) for epoch in stored["history"]]
-    except (OSError, MemoryError, torch.OutOfMemoryError):  # of this machine
-        raise
     except Exception as error:  # torch, zipfile and pickle each have their own
+        if isinstance(error, OSError | MemoryError) or "memory" in str(error):  # it may be whole
+            raise
         # Of torch's words the first sentence: it goes on to advise what is unsafe.
         told = f"{path} is unreadable ({type(error).__name__}: {str(error).partition('. ')[0]})"
         raise ValueError(f"{told}: delete it to train this run again") from error

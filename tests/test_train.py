@@ -406,7 +406,12 @@ def test_what_torch_says_of_a_foreign_file_is_cut_where_it_advises(fit):
 
 @pytest.mark.parametrize(
     "error",
-    [PermissionError(13, "Permission denied"), MemoryError(), torch.OutOfMemoryError("of 15 GiB")],
+    [
+        PermissionError(13, "Permission denied"),
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_what_this_machine_lacks_is_no_reason_to_delete_a_checkpoint(fit, monkeypatch, error):
