@@ -65,37 +65,53 @@ def keep_on(drive):
 
 
 def bring_from(drive):
-    """Copy what is on Drive, and not here or older here."""
-    _add_results(drive)
-    _copy_newer(Path(drive) / "hmlc", ROOT / "data")
+    """Copy what is on Drive, and not here or older here; also where a table is damaged, but it."""
+    there, left = Path(drive) / "hmlc", []
+    try:
+        _add_results(drive)
+    except ValueError:
+        left = [there / "results" / path.name for path in _tables()]
+        raise
+    finally:
+        _copy_newer(there, ROOT / "data", without=left)
 
 
 def copy_to(drive):
     """Copy what is here, and not on Drive or older there; rows of results are added to those."""
-    added = _add_results(drive)
-    _copy_newer(ROOT / "data", Path(drive) / "hmlc", without=added)
+    try:
+        _copy_newer(ROOT / "data", Path(drive) / "hmlc", without=_tables())
+    finally:
+        _add_results(drive)
 
 
 def _keep_copying(drive):
-    while Path(drive).is_dir():  # else it would be written where Drive is mounted later
+    while True:
         try:
-            copy_to(drive)
+            if Path(drive).is_dir():  # else it would be written where Drive is mounted later
+                copy_to(drive)
+            else:
+                print(f"{drive} is not there, so nothing is copied to it")
         except (OSError, ValueError) as error:  # training goes on
             print(f"not all is on Drive: {error}. Tried again in {EVERY // 60} minutes")
         time.sleep(EVERY)
 
 
 def _add_results(drive):
-    """Add the rows of results here to those on Drive; returns the paths here."""
+    """Add the rows of results here to those on Drive."""
     from study import results  # now that its packages are there
 
-    paths = (ROOT / "data" / "results").glob("*.csv")
-    paths = [path for path in paths if path.read_text().startswith(",".join(results.COLUMNS))]
-    for path in paths:
+    for path in _tables():
         rows, there = results.read(path), Path(drive) / "hmlc" / "results" / path.name
         if len(rows.merge(results.read(there))) < len(rows):  # not all of them are there
             results.add(rows.to_dict("records"), there)
-    return paths
+
+
+def _tables():
+    """Paths of the tables of results here."""
+    from study import results
+
+    paths = (ROOT / "data" / "results").glob("*.csv")
+    return [path for path in paths if path.read_text().startswith(",".join(results.COLUMNS))]
 
 
 def _copy_newer(source, target, without=()):
@@ -105,25 +121,27 @@ def _copy_newer(source, target, without=()):
     Raises:
         OSError: one could not be copied; the others are.
     """
-    from hmlc_core import files
-
     failed = []
     for path in [*source.glob("runs/*/*"), *source.glob("results/*")]:
-        there = target / path.relative_to(source)
-        if path.name.startswith((".", "outputs-")) or path in without or not path.is_file():
-            continue
-        if there.exists() and _is_not_older(there.stat(), path.stat()):
-            continue
-        if not _is_whole(path):
-            print(f"{path} is not whole, and left out")
+        if path.name.startswith((".", "outputs-")) or path in without:
             continue
         try:
-            with files.writing(there) as beside:
-                shutil.copy2(path, beside)
+            _copy_if_newer(path, target / path.relative_to(source))
         except OSError as error:
             failed.append(error)
     if failed:
         raise failed[0]
+
+
+def _copy_if_newer(path, there):
+    from hmlc_core import files
+
+    if not path.is_file() or there.exists() and _is_not_older(there.stat(), path.stat()):
+        return
+    if not _is_whole(path):
+        return print(f"{path} is not whole, and left out")
+    with files.writing(there) as beside:
+        shutil.copy2(path, beside)
 
 
 def _is_not_older(there, here):

@@ -156,7 +156,10 @@ def guesses_of(steps, plans, new):
 
 def is_trained_in_02(one):
     shown = (one.dataset, one.seed) == (plan.MNIST, 0) and one.label in IN_02
-    return shown and not work.has_weights(one)
+    try:
+        return shown and not work.has_weights(one)
+    except ValueError:  # a damaged file: notebook 02 says so
+        return True
 
 
 def guess(number, dataset, plans, new):

@@ -498,13 +498,21 @@ def test_half_a_file_of_results_on_drive_is_named_and_stays(on_colab):
         with pytest.raises(ValueError, match=r"hmlc/results/gpu.csv, line 3: .* Delete this line"):
             copy(drive)
     assert (drive / "hmlc" / "results" / "gpu.csv").read_bytes() == before
+    assert (drive / "hmlc" / "runs" / "a" / "checkpoint.pt").exists()  # the rest is copied
 
 
-def test_where_drive_is_not_mounted_any_more_nothing_is_written(on_colab):
+def test_where_drive_is_not_mounted_any_more_nothing_is_written(on_colab, monkeypatch, capsys):
     colab, here, drive = on_colab
     drive.rmdir()
-    colab._keep_copying(drive)
+
+    def wait(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(colab.time, "sleep", wait)
+    with pytest.raises(KeyboardInterrupt):
+        colab._keep_copying(drive)
     assert not drive.exists()
+    assert "is not there, so nothing is copied" in capsys.readouterr().out
 
 
 def test_what_colab_has_keeps_its_version(monkeypatch):

@@ -60,6 +60,7 @@ GOOD = "d,m,l,linear_accuracy,0,0.5,1.0,cpu,s,2,c,h\n"
         GOOD.replace(",0,0.5", ",,0.5"),
         GOOD.replace("h\n", "h,more\n"),
         "<<<<<<< HEAD\n",
+        'd,m,l,linear_accuracy,1,0.5,1.0,cpu,"{train, te\n' + GOOD,  # cut in a quoted field
     ],
 )
 def test_a_damaged_line_is_named_and_nothing_is_read_or_replaced(tmp_path, damaged):
@@ -120,8 +121,8 @@ def test_rows_of_other_settings_are_dropped(tmp_path):
     results.add(
         rows("m", [0.5], config_hash="new"),
         where,
-        current={rows("m", [0.5])[0]["dataset"]: {"new", "kept"}, "other": set()},
-    )
+        current={"d": {("m", "new"), ("n", "kept"), ("m@lr0.01", "old")}, "other": set()},
+    )  # what was "m" is planned under another name now
     assert results.read(where).set_index("method").value.to_dict() == {"m": 0.5, "n": 0.1}
 
 

@@ -444,6 +444,12 @@ def test_a_run_is_guessed_in_the_notebook_that_trains_it_first(monkeypatch):
     plans = plan.planned_runs("cpu")  # weights come with it
     assert run.guesses_of(steps, plans, plans)[1] == run.SECONDS["02"]
 
+    def damaged(path):
+        raise ValueError(f"{path} is no whole weight file")
+
+    monkeypatch.setattr(work, "read_card", damaged)  # the notebook says so, not the announcement
+    assert run.guesses_of(steps, plans, plans)[1] > run.SECONDS["02"]
+
 
 def test_notebook_02_looks_at_the_methods_that_are_booked_on_it():
     cells = (ROOT / "notebooks" / "02_masks_and_losses.ipynb").read_text()

@@ -288,7 +288,7 @@ def test_cards_of_newer_versions_and_no_cards_are_one_error(stored, kind):
     path = stored[2] / NAME
     card = CARDS[kind](read_card(path))
     save_file(load_file(path), path, {"card": json.dumps(card)})
-    with pytest.raises(ValueError, match="written by a newer version, or is no card: "):
+    with pytest.raises(ValueError, match="written by another version, or is no card: "):
         load(stored[2])
 
 

@@ -181,7 +181,9 @@ def test_hashes_of_what_a_profile_may_have_are_those_of_its_runs(monkeypatch):
     runs = work.train_all(plans, jobs=1)
     rows = work.evaluate_all(plans, jobs=1)
     results.add(rows, results.path("smoke"))
-    assert work.current_hashes("smoke", plan.MNIST) == {plan.MNIST: {runs[0].config_hash}}
+    assert work.current_hashes("smoke", plan.MNIST) == {
+        plan.MNIST: {("split", runs[0].config_hash)}
+    }
 
 
 def test_the_first_guess_for_a_gpu_is_what_the_docs_say(monkeypatch):

@@ -72,7 +72,7 @@ def read_card(path):
         _check(card)
     except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{path} was written by a newer version, or is no card: {error}. Install that "
+            f"{path} was written by another version, or is no card: {error}. Install that "
             "version, or get the file again"
         ) from error
     named, holds = path.stem, f"{card['dataset']}-{card['method']}"

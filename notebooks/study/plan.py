@@ -19,7 +19,7 @@ DIGITS_TUNING = f"{MNIST}_tuning"
 SWAPPED, THREE, TREE = (f"{MNIST}_{name}" for name in ("swapped", "three", "path"))
 TAILS = (f"{MNIST}_tail10", f"{MNIST}_tail50")
 TRIALS = {DIGITS_TUNING: 2, "cifar100_tuning": 15, "modelnet10_tuning": 6}  # epochs by so many
-START_TEMPERATURE, START_RATE = Settings().temperature, Settings().learning_rate  # of all trials
+START_TEMPERATURE = Settings().temperature  # of all trials
 
 # A method's own temperature where it is not the preset's: profile -> data set, the one that it is a
 # variant of, or its kind -> method.
@@ -52,7 +52,7 @@ SCRATCH = {"pretrained": "", "encoder": "small_resnet", "canvas": 64, "epochs": 
 SHORT = {
     MNIST: {"epochs": 6, "fresh": False, "temperature": START_TEMPERATURE},
     "cifar100": {"epochs": 6, "temperature": 0.4},
-    "modelnet10": {"epochs": 6, "temperature": 0.2, "learning_rate": START_RATE},
+    "modelnet10": {"epochs": 6, "temperature": 0.2},
 }
 BRIEF = tuple(name for name in TABLE1 if name in SHORT)
 
@@ -89,6 +89,9 @@ RATED = {"cifar100_tuning": (*TABLE1_METHODS, *CIFAR_PEERS)}
 RATED["modelnet10_tuning"] = (*TABLE1_METHODS, *RESTRICTED)
 
 
+OF_ALL = "of all"  # a change to what the data set's methods have that have none of their own
+
+
 def times(factor):
     """A change that multiplies what the settings have; whole numbers stay whole."""
 
@@ -111,8 +114,8 @@ class Group:
 
     Attributes:
         needs: names of EXTRAS that must all be asked for; (): always there.
-        changes: of Settings, as dicts of values, or of functions of the usual value (times). One
-            that changes nothing is left out; {} is the run with its usual settings.
+        changes: of Settings, as dicts of values, of functions of the usual value (times), or of
+            OF_ALL. One that changes nothing is left out; {} is the run with its usual settings.
         seeds: so many, from 0; None: as many as the profile has (SEEDS).
     """
 
@@ -129,9 +132,14 @@ def _doubled(method):
     return tuple({"epochs": times(many), "temperature": temperature} for many in (2, 4))
 
 
+def _short(name):
+    """A data set's short budget, at the learning rate of all."""
+    return SHORT[name] | {"learning_rate": OF_ALL}
+
+
 def _cool(name):
-    """A data set's short budget, at the temperature that trials start from."""
-    return SHORT[name] | {"temperature": START_TEMPERATURE}
+    """The same, at the temperature that trials start from."""
+    return _short(name) | {"temperature": START_TEMPERATURE}
 
 
 def _longer(name):
@@ -149,14 +157,14 @@ def rated(name, method):
     return Group(("tuning",), (name,), (method,), changes, seeds=1)
 
 
-SLOWER, THIRD = times(0.3), times(1 / 3)
+SLOWER = times(0.3)
 _RATES = each("learning_rate", (SLOWER, times(3)))
 _TEMPERATURES = each("temperature", (0.05, 0.2, 0.4, 0.8))
 _START = {"temperature": START_TEMPERATURE}
 _FOUR = ({}, *_TEMPERATURES[:3])
 _BATCHES = tuple({"epochs": times(0.5), "batch_size": times(part)} for part in (0.5, 2))
 _OF_TREE = ({"epochs": times(2)}, {"epochs": times(2), "batch_size": times(4)})
-_THIRD_DOUBLED = ({"epochs": times(2), "learning_rate": THIRD},)
+_DOUBLED_AT_RATE_OF_ALL = ({"epochs": times(2), "learning_rate": OF_ALL},)
 _SCRATCH_TWICE = SCRATCH | {"epochs": 2 * SCRATCH["epochs"]}
 LONGER = {"cifar100_tuning": times(5), "modelnet10_tuning": times(4)}  # than the first trials
 GROUPS = (
@@ -169,10 +177,15 @@ GROUPS = (
     Group(("ablation",), (MNIST,), RATE_METHODS, each("learning_rate", [SLOWER]), seeds=5),
     Group(("ablation",), (MNIST,), BATCH_METHODS, _BATCHES),
     *(
-        Group(("ablation", "modelnet10"), ("modelnet10",), methods, ({"learning_rate": THIRD},), n)
+        Group(("ablation", "modelnet10"), ("modelnet10",), methods, ({"learning_rate": OF_ALL},), n)
         for methods, n in ((FASTER, 5), (FASTER_DOUBLED, 8))
     ),
-    Group(("ablation", "modelnet10"), ("modelnet10",), FASTER_DOUBLED, _THIRD_DOUBLED),
+    Group(
+        ("ablation", "budget", "modelnet10"),
+        ("modelnet10",),
+        FASTER_DOUBLED,
+        _DOUBLED_AT_RATE_OF_ALL,
+    ),
     Group(("ablation",), (TREE,), ("shared",), _OF_TREE, seeds=1),
     Group(("early",), (MNIST,), (*MAIN, *BASELINES, *PEERS), (SHORT[MNIST],)),
     Group(("early",), (MNIST,), ("shared",), ({"head_batch_norm": False, **SHORT[MNIST]},)),
@@ -185,11 +198,11 @@ GROUPS = (
     *(Group((name,), (name,), TABLE1_METHODS) for name in TABLE1[1:]),
     Group(("modelnet10", "seeds"), ("modelnet10",), TABLE1_METHODS, seeds=5),
     Group(("modelnet10", "seeds"), ("modelnet10",), BUDGET_TABLE1, seeds=8),
-    *(Group(("early", name), (name,), TABLE1_METHODS, (SHORT[name],)) for name in BRIEF),
+    *(Group(("early", name), (name,), TABLE1_METHODS, (_short(name),)) for name in BRIEF),
     *(Group(("claims", name), (name,), RESTRICTED) for name in TABLE1),
     Group(("claims", "cifar100", "seeds"), ("cifar100",), CIFAR_PEERS, seeds=5),
     Group(("claims", "modelnet10", "seeds"), ("modelnet10",), RESTRICTED, seeds=5),
-    *(Group(("early", "claims", name), (name,), RESTRICTED, (SHORT[name],)) for name in BRIEF),
+    *(Group(("early", "claims", name), (name,), RESTRICTED, (_short(name),)) for name in BRIEF),
     *(Group(("claims",), *one) for one in CLAIMED),
     *(Group(("claims", "seeds"), *one, seeds=5) for one in CLAIMED),
     Group(("ours",), (DIGITS_TUNING,), OURS, (SHORT[MNIST],)),
@@ -306,35 +319,42 @@ def expand(group, profile):
     seeds = SEEDS[profile] if group.seeds is None else group.seeds
     plans = []
     for dataset in group.datasets:
+        of_all = usual_settings(profile, dataset)
         for method in group.methods:
             usual = usual_settings(profile, dataset, method)
-            for settings in _changed(usual, group.changes):
-                label = run_label(method, settings, label_base(settings, usual, dataset))
+            for settings in _changed(usual, group.changes, of_all):
+                label = run_label(method, settings, label_base(settings, usual, dataset, of_all))
                 plans += [Plan(dataset, method, settings, seed, label) for seed in range(seeds)]
     return plans
 
 
-def label_base(settings, usual, dataset):
+def label_base(settings, usual, dataset, of_all):
     """What a label compares with: the usual settings, but at the short budget its temperature and
-    learning rate."""
+    the learning rate of all methods; of_all: usual_settings of none."""
     short = SHORT.get(variant_of(dataset), {})
     if short.get("epochs") != settings.epochs:
         return usual
-    common = {key: short[key] for key in ("temperature", "learning_rate") if key in short}
-    return replace(usual, **common)
+    rate = of_all.learning_rate
+    return replace(usual, temperature=short["temperature"], learning_rate=rate)
 
 
-def _changed(usual, changes):
+def _changed(usual, changes, of_all):
     """Settings by each change; without those that change nothing but say they do, and without raw
     and from scratch where no features are stored."""
     made = []
     for change in changes:
-        new = {k: v(getattr(usual, k)) if callable(v) else v for k, v in change.items()}
+        new = {key: _value(key, asked, usual, of_all) for key, asked in change.items()}
         settings = replace(usual, **new)
         possible = usual.pretrained or "encoder" not in change
         if possible and (not change or settings != usual):
             made.append(settings)
     return made
+
+
+def _value(key, asked, usual, of_all):
+    if asked is OF_ALL:
+        return getattr(of_all, key)
+    return asked(getattr(usual, key)) if callable(asked) else asked
 
 
 def variant_of(dataset):

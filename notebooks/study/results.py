@@ -53,17 +53,34 @@ def _require_whole(where):
         text = where.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{where} cannot be read ({error}): move it away, run again") from error
-    lines = csv.reader(io.StringIO(text, newline=""))
-    columns = next(lines, [])
+    rows = csv.reader(io.StringIO(text, newline=""))
+    columns = next(rows, [])
     if columns != COLUMNS:
         raise ValueError(f"{where} has columns {columns}, not {COLUMNS}: delete it and run again")
-    whole = text.count("\n")  # lines that have an end
-    for row in lines:
-        if row and (lines.line_num > whole or not _is_row(row)):
-            raise ValueError(
-                f"{where}, line {lines.line_num}: {','.join(row)[:80]!r} is no whole row. Delete "
-                "this line alone and run again: what it said is made again, the others are kept"
-            )
+    number = _damaged_line(rows, text.count("\n"))
+    if number:
+        line = text.split("\n")[number - 1]
+        raise ValueError(
+            f"{where}, line {number}: {line[:80]!r} is no whole row. Delete this line alone and "
+            "run again: what it said is made again, the others are kept"
+        )
+
+
+def _damaged_line(rows, whole):
+    """Number of the first line that begins no whole row, or None.
+
+    Args:
+        rows: a csv.reader behind the header.
+        whole: number of lines that have an end.
+    """
+    number = rows.line_num + 1
+    try:
+        for row in rows:
+            if row and (rows.line_num > whole or not _is_row(row)):
+                return number
+            number = rows.line_num + 1
+    except csv.Error:  # a field without end
+        return number
 
 
 def _is_row(row):
@@ -87,13 +104,14 @@ def add(rows, where, current=None):
     replaced.
 
     Args:
-        current: {data set: config hashes}; rows of these data sets with other hashes, of older
+        current: {data set: {(method, config hash)}}; other rows of these data sets, of older
             settings or code, are dropped. See work.current_hashes.
     """
     new = pd.DataFrame(rows, columns=COLUMNS)
     frame = pd.concat([read(where), new]) if where.exists() else new
-    for dataset, hashes in (current or {}).items():
-        frame = frame[(frame.dataset != dataset) | frame.config_hash.isin(hashes)]
+    for dataset, known in (current or {}).items():
+        stays = [pair in known for pair in zip(frame.method, frame.config_hash)]
+        frame = frame[(frame.dataset != dataset) | np.array(stays, bool)]
     write(frame.drop_duplicates(KEY, keep="last"), where)
 
 

@@ -317,7 +317,7 @@ def tag_of_short(profile, dataset=MNIST):
         return ""
     usual = plan.usual_settings(profile, dataset)
     short = replace(usual, **plan.SHORT[dataset])
-    return plan.run_label("", short, plan.label_base(short, usual, dataset))
+    return plan.run_label("", short, plan.label_base(short, usual, dataset, usual))
 
 
 def tag_of_longer(profile, dataset):

@@ -114,8 +114,8 @@ def current_hashes(profile, dataset):
     """Configuration hashes of all runs that a profile may have of a data set and its variants.
 
     Returns:
-        {data set: set of hashes}, of those data sets that have rows in the profile's results, to
-        tell rows of older settings or code by.
+        {data set: set of (label, hash)}, of those data sets that have rows in the profile's
+        results, to tell rows of older settings or code by.
     """
     written = set(results.read(results.path(profile)).dataset)
     plans = plan.planned_runs(profile, plan.EXTRAS, dataset)
@@ -123,7 +123,7 @@ def current_hashes(profile, dataset):
     data, hashes = _datasets(plans), {}
     for one in plans:
         known = hashes.setdefault(one.dataset, set())
-        known.add(_hash(one, data[_data_of(one)], devices.best_device()))
+        known.add((one.label, _hash(one, data[_data_of(one)], devices.best_device())))
     return hashes
 
 

@@ -55,11 +55,13 @@ def accuracies(numbers, dataset):
 
 
 def budgets(numbers, dataset=MNIST):
-    """Linear accuracy on a data set at the short budget, whose temperature all methods share, and
-    at the usual one, where each has its own; folded."""
+    """Linear accuracy on a data set at the short budget, whose temperature and learning rate all
+    methods share, and at the usual one, where each has its own; folded."""
     short = numbers.tagged(tables.tag_of_short(numbers.profile, dataset))
     usual, few = tables.epochs_of(numbers, dataset), plan.SHORT[dataset]
     brief = f"{few['epochs']} epochs, T={few['temperature']}"
+    if dataset in plan.LEARNING_RATES.get(numbers.profile, {}):
+        brief += f", rate {plan.usual_settings(numbers.profile, dataset).learning_rate:g}"
     views = {brief: short, f"{usual} epochs": numbers}
     views = {title: view for title, view in views.items() if view.methods(dataset)}
     methods = figures.ordered(key for view in views.values() for key in view.methods(dataset))
