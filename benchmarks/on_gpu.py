@@ -134,10 +134,8 @@ def measure(settings, compiled, where):
     """Write a row for each part of a training step on random pictures of CIFAR-100's size, once
     for each device and version of torch."""
     device = devices.best_device()
-    here = devices.device_name(device), torch.__version__
-    if where.exists() and here in set(
-        pd.read_csv(where)[["device", "torch"]].itertuples(False, None)
-    ):
+    here = {"device": devices.device_name(device), "torch": torch.__version__}
+    if where.exists() and (pd.read_csv(where)[[*here]] == pd.Series(here)).all(axis=None):
         return print(f"measured before, see {where}")
     ways = step_parts(settings, CIFAR100_CLASSES, device=device, compiled=compiled)
     first = seconds_of(ways[ENCODER])
@@ -149,8 +147,7 @@ def measure(settings, compiled, where):
     about = dict(encoder=settings.encoder, batch_size=settings.batch_size, compiled=compiled)
     about["compile_seconds"] = first - medians[ENCODER] if compiled else 0.0
     about |= dict(pictures="random", precision=str(devices.precision(device)))
-    about |= dict(zip(("device", "torch"), here))
-    table = table.assign(**about, commit=files.commit())
+    table = table.assign(**about, **here, commit=files.commit())
     print(table[[*table.columns[:4], "compile_seconds"]].round(3).to_string(index=False))
     with files.writing(where) as beside:
         table.to_csv(beside, index=False)

@@ -94,10 +94,10 @@ def run_all(args, plans):
     steps = planned_steps(args.only, plans)
     if args.jobs:
         os.environ["HMLC_JOBS"] = str(args.jobs)  # for the kernels of notebooks
-    new = [one for one in plans if not work.is_there(one)]
-    guesses = guesses_of(steps, plans, new)
+    left = work.seconds_to_end(plans)
+    guesses = guesses_of(steps, plans, left)
     asked = plans if any(number_of(path) in PER_DATASET for path, _ in steps) else []
-    announce(args, len(asked), len(new) if asked else 0, sum(guesses))
+    announce(args, len(asked), len(left) if asked else 0, sum(guesses))
     start, missing = time.monotonic(), {}
     for step, (notebook, dataset) in enumerate(steps):
         elapsed = time.monotonic() - start
@@ -143,11 +143,15 @@ def number_of(notebook):
     return notebook.name[:2]
 
 
-def guesses_of(steps, plans, new):
-    """First guesses of the seconds that steps take; a run is of the first that trains it."""
+def guesses_of(steps, plans, left):
+    """First guesses of the seconds that steps take; a run is of the first that trains it.
+
+    Args:
+        left: {plan: seconds}, see work.seconds_to_end.
+    """
     numbers = [number_of(path) for path, _ in steps]
-    first = [one for one in new if "02" in numbers and is_trained_in_02(one)]
-    later = [one for one in new if one not in first]
+    first = {one: left[one] for one in left if "02" in numbers and is_trained_in_02(one)}
+    later = {one: left[one] for one in left if one not in first}
     return [
         guess(number, dataset, plans, first if number == "02" else later)
         for number, (_, dataset) in zip(numbers, steps)
@@ -162,13 +166,13 @@ def is_trained_in_02(one):
         return True
 
 
-def guess(number, dataset, plans, new):
-    """A first guess of the seconds that a step takes; `new` are the plans that it may train."""
+def guess(number, dataset, plans, left):
+    """A first guess of the seconds that a step takes; `left`: of the plans that it may train."""
     count = sum(plan.variant_of(one.dataset) == dataset for one in plans)
     seconds = SECONDS[number] + SECONDS_PER_RUN.get(number, 0) * count
     if number in ("02", "03"):
-        own = [one for one in new if number == "02" or plan.variant_of(one.dataset) == dataset]
-        seconds += sum(map(work.seconds_to_end, own)) / work.jobs_here()
+        own = [one for one in left if number == "02" or plan.variant_of(one.dataset) == dataset]
+        seconds += sum(left[one] for one in own) / work.jobs_here()
     return seconds
 
 

@@ -422,12 +422,13 @@ def test_the_rest_is_at_the_pace_of_what_is_done():
 def test_runs_that_are_there_do_not_enter_the_guess(monkeypatch):
     plans = plan.planned_runs("cpu")
     monkeypatch.setenv("HMLC_JOBS", "2")
-    two_at_a_time = run.guess("03", plan.MNIST, plans, plans)
+    left = work.seconds_to_end(plans)
+    two_at_a_time = run.guess("03", plan.MNIST, plans, left)
     monkeypatch.setenv("HMLC_JOBS", "1")
-    whole = run.guess("03", plan.MNIST, plans, plans)
-    assert whole > two_at_a_time > run.guess("03", "cifar100", plans, plans)
-    third = run.guess("03", plan.MNIST, plans, plans[: len(plans) // 3])
-    fixed = run.guess("03", plan.MNIST, [], []) + 0.5 * len(plans)
+    whole = run.guess("03", plan.MNIST, plans, left)
+    assert whole > two_at_a_time > run.guess("03", "cifar100", plans, left)
+    third = run.guess("03", plan.MNIST, plans, work.seconds_to_end(plans[: len(plans) // 3]))
+    fixed = run.guess("03", plan.MNIST, [], {}) + 0.5 * len(plans)
     assert third - fixed == pytest.approx((whole - fixed) / 3)
 
 
@@ -435,20 +436,22 @@ def test_a_run_is_guessed_in_the_notebook_that_trains_it_first(monkeypatch):
     monkeypatch.setattr(work, "jobs_here", lambda: 1)
     plans = plan.planned_runs("gpu")
     steps = run.planned_steps([], plans)
-    of = dict(zip((run.number_of(path) for path, _ in steps), run.guesses_of(steps, plans, plans)))
+    left = work.seconds_to_end(plans)
+    of = dict(zip((run.number_of(path) for path, _ in steps), run.guesses_of(steps, plans, left)))
     one = work.seconds_of(plans[0])
     assert of["02"] - run.SECONDS["02"] == pytest.approx(3 * one)  # no weights fit this profile
     assert of["03"] - run.SECONDS["03"] == pytest.approx(3 * one + 6 * run.SECONDS_PER_RUN["03"])
     alone = run.planned_steps(["03"], plans)
-    assert run.guesses_of(alone, plans, plans)[0] == pytest.approx(of["03"] + 3 * one)
+    assert run.guesses_of(alone, plans, left)[0] == pytest.approx(of["03"] + 3 * one)
     plans = plan.planned_runs("cpu")  # weights come with it
-    assert run.guesses_of(steps, plans, plans)[1] == run.SECONDS["02"]
+    left = work.seconds_to_end(plans)
+    assert run.guesses_of(steps, plans, left)[1] == run.SECONDS["02"]
 
     def damaged(path):
         raise ValueError(f"{path} is no whole weight file")
 
     monkeypatch.setattr(work, "read_card", damaged)  # the notebook says so, not the announcement
-    assert run.guesses_of(steps, plans, plans)[1] > run.SECONDS["02"]
+    assert run.guesses_of(steps, plans, left)[1] > run.SECONDS["02"]
 
 
 def test_notebook_02_looks_at_the_methods_that_are_booked_on_it():

@@ -55,25 +55,29 @@ def test_a_second_time_all_comes_from_the_cache(capsys):
     assert {p: p.stat().st_mtime_ns for p in made} == made
 
 
+def ended(one):
+    return work.epochs_there(one) == one.settings.epochs
+
+
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_run_that_was_interrupted_is_not_from_the_cache(capsys, monkeypatch, fresh):
     (one,) = planned("split", settings=replace(TINY, fresh=fresh))
-    assert not work.is_there(one)
+    assert not ended(one)
     work.train_all([one], jobs=1)
-    assert work.is_there(one)
+    assert ended(one) and work.seconds_to_end([one]) == {}
     with monkeypatch.context() as patch:  # a run of other code is trained anew
         patch.setattr(work.runs, "TRAINING_CODE", ("losses",))
-        assert not work.is_there(one)
+        assert not ended(one)
     with monkeypatch.context() as patch:  # so is one in another precision
         patch.setattr(work.devices, "precision", lambda device: torch.float16)
-        assert not work.is_there(one) and work.seconds_to_end(one) == work.seconds_of(one)
+        assert not ended(one) and work.seconds_to_end([one]) == {one: work.seconds_of(one)}
     (checkpoint,) = (files.DATA / "runs").rglob("checkpoint.pt")
     stored = torch.load(checkpoint, weights_only=True)
     torch.save(stored | {"history": stored["history"][:1]}, checkpoint)
     share = 1 - 1 / one.settings.epochs
-    assert work.seconds_to_end(one) == pytest.approx(share * work.seconds_of(one))
+    assert work.seconds_to_end([one]) == {one: pytest.approx(share * work.seconds_of(one))}
     data = work._datasets([one])[work._data_of(one)]
-    assert work._epochs_done(one, data, torch.device("cpu")) == 1 and not work.is_there(one)
+    assert work._epochs_done(one, data, torch.device("cpu")) == 1 and not ended(one)
     checkpoint.write_bytes(b"cut off")
     assert work._epochs_done(one, data, torch.device("cpu")) == 0
     with pytest.raises(ValueError, match="unreadable"):

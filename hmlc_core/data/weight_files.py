@@ -187,4 +187,5 @@ def _told(value):
     """Classes by their number and the first of them; there may be thousands."""
     if not value or not isinstance(value, list) or not isinstance(value[0], list):
         return value
-    return ", ".join(f"{len(names)} of {level} ({names[:1]}, ...)" for level, names in value)
+    few = [(level, len(names), ", ".join([*map(str, names[:1]), "..."])) for level, names in value]
+    return ", ".join(f"{count} of {level} ({first})" for level, count, first in few)

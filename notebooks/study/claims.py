@@ -235,8 +235,8 @@ def around_rate(numbers, dataset):
         list of (Difference, Difference); empty where not both were run.
     """
     usual = plan.usual_settings(numbers.profile, dataset).learning_rate
-    own = plan.LEARNING_RATES.get(numbers.profile, {}).get(dataset, {})
-    label = {key: f"{key}@lr{usual:g}" if key in own else key for _, *ab in OVERVIEW for key in ab}
+    own, tag = plan.own_rates(numbers.profile, dataset), plan.TAGS["learning_rate"](usual)
+    label = {key: key + tag if key in own else key for _, *ab in OVERVIEW for key in ab}
     moved, found = [(a, b) for _, a, b in OVERVIEW if {a, b} & set(own)], []
     for level in numbers.levels(dataset):
         at_own = [pairs(numbers, a, b, dataset, level) for a, b in moved]

@@ -164,7 +164,6 @@ _START = {"temperature": START_TEMPERATURE}
 _FOUR = ({}, *_TEMPERATURES[:3])
 _BATCHES = tuple({"epochs": times(0.5), "batch_size": times(part)} for part in (0.5, 2))
 _OF_TREE = ({"epochs": times(2)}, {"epochs": times(2), "batch_size": times(4)})
-_DOUBLED_AT_RATE_OF_ALL = ({"epochs": times(2), "learning_rate": OF_ALL},)
 _SCRATCH_TWICE = SCRATCH | {"epochs": 2 * SCRATCH["epochs"]}
 LONGER = {"cifar100_tuning": times(5), "modelnet10_tuning": times(4)}  # than the first trials
 GROUPS = (
@@ -184,7 +183,7 @@ GROUPS = (
         ("ablation", "budget", "modelnet10"),
         ("modelnet10",),
         FASTER_DOUBLED,
-        _DOUBLED_AT_RATE_OF_ALL,
+        ({"epochs": times(2), "learning_rate": OF_ALL},),
     ),
     Group(("ablation",), (TREE,), ("shared",), _OF_TREE, seeds=1),
     Group(("early",), (MNIST,), (*MAIN, *BASELINES, *PEERS), (SHORT[MNIST],)),
@@ -274,6 +273,11 @@ def usual_settings(profile, dataset=MNIST, method=None):
             if method in own:
                 settings = replace(settings, **{setting: own[method]})
     return settings
+
+
+def own_rates(profile, dataset):
+    """{method: learning rate} of those that have one of their own on a data set."""
+    return LEARNING_RATES.get(profile, {}).get(dataset, {})
 
 
 def run_label(method, settings, usual):

@@ -549,14 +549,14 @@ def best_tried(numbers, dataset, setting):
 def best_rates(numbers, dataset):
     """The same of the learning rates tried at each method's own temperature, and, where all have
     the usual one, how far below its best that leaves any of them; "" before they are tried."""
-    rows = tables.rates_tried(numbers, dataset)
-    if rows.empty:
+    best = _best(tables.rates_tried(numbers, dataset))
+    if not best:
         return ""
-    if base_of(dataset)[0] in plan.LEARNING_RATES.get(numbers.profile, {}):
-        return f"{_best(rows)}; each was taken"
+    if plan.own_rates(numbers.profile, base_of(dataset)[0]):
+        return f"{best}; each was taken"
     usual = plan.usual_settings(numbers.profile, dataset).learning_rate
     lost = lost_by_one_rate(numbers, dataset)
-    return f"{_best(rows)}; {usual:g}, taken for all, is at most {lost} points below"
+    return f"{best}; {usual:g}, taken for all, is at most {lost} points below"
 
 
 def lost_by_one_rate(numbers, dataset):

@@ -50,7 +50,7 @@ def train_all(plans, jobs=None):
     done = {one: _epochs_done(one, data[_data_of(one)], device) for one in plans}
     waiting = [one for one in plans if done[one] < one.settings.epochs]
     _say_what_is_there([one for one in plans if done[one] == one.settings.epochs])
-    left = Estimate({one: _share_left(one, done) * seconds_of(one) for one in waiting}, jobs)
+    left = Estimate({one: _seconds_left(one, done[one]) for one in waiting}, jobs)
     if waiting:
         print(f"{len(waiting)} runs to train, {jobs} at a time: about {clock(left.seconds())}")
     for number, (one, (seconds, last)) in enumerate(_each(_train, waiting, jobs), 1):
@@ -148,11 +148,6 @@ def folders_of(one):
     return folders
 
 
-def is_there(one):
-    """Whether a run of a plan was trained to its end, see epochs_there."""
-    return epochs_there(one) == one.settings.epochs
-
-
 def epochs_there(one):
     """How many epochs of a plan's run are there, by this code, on such a device, in its precision
     and by this version of torch."""
@@ -167,9 +162,11 @@ def _goes_on_here(folder):
     return all(config.get(name) == value for name, value in now.items())
 
 
-def seconds_to_end(one):
-    """A first guess of what is left of the training of a plan, in seconds."""
-    return seconds_of(one) * (1 - epochs_there(one) / one.settings.epochs)
+def seconds_to_end(plans):
+    """{plan: a first guess of what is left of its training, in seconds}, of those that are not
+    trained to their end."""
+    there = {one: epochs_there(one) for one in plans}
+    return {one: _seconds_left(one, n) for one, n in there.items() if n != one.settings.epochs}
 
 
 def seconds_of(one):
@@ -258,8 +255,8 @@ def _epochs_in(checkpoint):
     return 0
 
 
-def _share_left(one, done):
-    return 1 - done[one] / one.settings.epochs
+def _seconds_left(one, done):
+    return seconds_of(one) * (1 - done / one.settings.epochs)
 
 
 def _say_what_is_there(plans):

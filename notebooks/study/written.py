@@ -60,7 +60,7 @@ def budgets(numbers, dataset=MNIST):
     short = numbers.tagged(tables.tag_of_short(numbers.profile, dataset))
     usual, few = tables.epochs_of(numbers, dataset), plan.SHORT[dataset]
     brief = f"{few['epochs']} epochs, T={few['temperature']}"
-    if dataset in plan.LEARNING_RATES.get(numbers.profile, {}):
+    if plan.own_rates(numbers.profile, dataset):
         brief += f", rate {plan.usual_settings(numbers.profile, dataset).learning_rate:g}"
     views = {brief: short, f"{usual} epochs": numbers}
     views = {title: view for title, view in views.items() if view.methods(dataset)}
