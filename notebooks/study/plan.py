@@ -40,6 +40,7 @@ TEMPERATURES["gpu"] = TEMPERATURES["cpu"]  # of the small nets' trials
 # The same of learning rates.
 FASTER = ("cross_entropy", "supcon", "rectified", "g_hmlc", "a_hmlc")  # three times the preset's
 LEARNING_RATES = {"cpu": {"modelnet10": dict.fromkeys(FASTER, 0.03)}}
+CIFAR_FASTER = ("supcon", "hmce_released", "shared", "split", "sign", "g_hmlc")  # by trials, too
 
 # A linear layer on the stored features alone: its name in result files, and its settings.
 RAW, UNTOUCHED = "raw", {"encoder": "untouched", "epochs": 1}
@@ -175,6 +176,7 @@ GROUPS = (
     Group(("ablation",), (MNIST,), ("shared",), each("head_batch_norm", [False])),
     Group(("ablation",), (MNIST,), RATE_METHODS, each("learning_rate", [SLOWER]), seeds=5),
     Group(("ablation",), (MNIST,), BATCH_METHODS, _BATCHES),
+    Group(("ablation", "cifar100"), ("cifar100",), CIFAR_FASTER, _RATES[1:], seeds=5),
     *(
         Group(("ablation", "modelnet10"), ("modelnet10",), methods, ({"learning_rate": OF_ALL},), n)
         for methods, n in ((FASTER, 5), (FASTER_DOUBLED, 8))
