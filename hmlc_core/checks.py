@@ -41,6 +41,11 @@ def choose(what, name, among, more=""):
     return among[name]
 
 
+def require_dim(x, dim, what):
+    """Raise unless embeddings x [..., D] have the D that `what` was made for."""
+    require(x.shape[-1] == dim, f"{what} are made for dimension {dim}, not {x.shape[-1]}")
+
+
 def in_single(x):
     """x in float32, or as it is if it is finer."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

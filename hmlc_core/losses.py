@@ -219,6 +219,7 @@ class MaskedHierarchicalLoss(SupConLoss):
         made = callable(masks) and not isinstance(masks, type)
         require(made, f"masks must be a function, or a module made before, not {masks!r}")
         self.masks = masks
+        self.level_weights = options.get("level_weights")  # a Parameter learns with this module
 
     def forward(self, embeddings, labels, **given):
         labels = as_labels(labels, embeddings, given.get("positives"))
@@ -244,7 +245,10 @@ def _require_masks(masks, shape):
 
 def samples(embeddings, labels, temperature=1, positives=None, levels=True):
     """Each view as a sample of its own, x [N, D] and labels [N, L] or [N]; checks all of them."""
-    require(temperature >= 0.003, f"temperature must be at least 0.003, not {temperature}")
+    number = isinstance(temperature, int | float | np.number)
+    single = number or (isinstance(temperature, torch.Tensor) and temperature.numel() == 1)
+    fits = single and (temperature >= 0.003) & (temperature < math.inf)
+    require(fits, f"temperature must be one finite number, at least 0.003, not {temperature}")
     labels = as_labels(labels, embeddings, positives, levels)
     x = in_single(embeddings.flatten(0, -2))
     return x, labels.repeat_interleave(len(x) // len(labels), 0)
@@ -258,15 +262,18 @@ def as_labels(labels, embeddings, positives=None, levels=True):
         labels = torch.zeros((n, len(positives)) if levels else n, dtype=torch.long)
     if not isinstance(labels, torch.Tensor):
         array = np.array(labels)
-        require(np.can_cast(array.dtype, np.int64), f"labels must be integers, not {array.dtype}")
+        whole = np.can_cast(array.dtype, np.int64) and array.dtype != bool
+        require(whole, f"labels must be integers, not {array.dtype}")
         labels = torch.from_numpy(array.astype(np.int64))
-    fits = labels.ndim == 1 + levels and len(labels) == n and not labels.is_floating_point()
+    whole = not (labels.is_floating_point() or labels.is_complex()) and labels.dtype != torch.bool
+    fits = whole and labels.ndim == 1 + levels and len(labels) == n
     wanted = f"integers [{n}, L], torch.stack(columns, 1)," if levels else f"integers [{n}]"
     given = f"for embeddings {list(embeddings.shape)}, not {labels.dtype} {list(labels.shape)}"
     require(fits, f"labels must be {wanted} {given}")
     shape = [*labels.shape[1:], n, n]
-    fits = getattr(positives, "dtype", None) is torch.bool and list(positives.shape) == shape
-    require(positives is None or fits, f"positives must be a bool tensor {shape}")
+    kind, size = (getattr(positives, name, "") for name in ("dtype", "shape"))
+    fits, given = kind is torch.bool and [*size] == shape, f"{type(positives)} {kind} {[*size]}"
+    require(positives is None or fits, f"positives must be a bool tensor {shape}, not {given}")
     return labels.to(embeddings.device, torch.long)
 
 
@@ -306,7 +313,8 @@ def total(terms, has_positive, reduction, strict, weights=None):
     require(reduction in ("sum", "none"), f"reduction must be sum or none, not {reduction!r}")
     _require_positive(has_positive, strict)
     if weights is not None:
-        require(len(weights) == len(terms), f"level_weights must be {len(terms)}, not {weights}")
+        told = f"level_weights must be {len(terms)} numbers, not {weights}"
+        require(np.shape(weights) == terms.shape, told)
         terms = torch.stack([term * weight for term, weight in zip(terms, weights)])
     return terms if reduction == "none" else terms.sum()
 
@@ -319,7 +327,7 @@ def _require_positive(has_positive, strict):
     global _warned_under
     if not has_values(has_positive) or has_positive.any():
         return
-    message = "there is no positive pair: no two samples of the batch share a label"
+    message = "there is no positive pair: no two samples share a label, or masks hide them"
     require(not strict, f"{message}. Use larger batches, or two views of each sample ([B, 2, D])")
     if _warned_under is not warnings.filters:  # once; catch_warnings() has filters of its own
         _warned_under = warnings.filters

@@ -8,7 +8,7 @@ controls. Hard masks are made by `partition`, at the end, of the level of each c
 import torch
 from torch import nn
 
-from hmlc_core.checks import in_single, require, require_embeddings
+from hmlc_core.checks import in_single, require, require_dim, require_embeddings
 
 
 @torch.no_grad()
@@ -101,6 +101,7 @@ class AttentionMasks(nn.Module):
         """embeddings [B, D] -> masks [levels, B, D], positive, mean 1 over the coordinates; in the
         precision of the heads, whatever autocast has made of the embeddings."""
         require(levels in (None, len(self.heads)), f"{len(self.heads)} heads for {levels} levels")
+        require_dim(embeddings, self.heads[0][0].in_features, "attention heads")
         x = embeddings.to(self.heads[0][0].weight.dtype)
         return torch.stack([self.gate(head(x)) for head in self.heads])
 

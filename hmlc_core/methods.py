@@ -125,8 +125,8 @@ class Objective(nn.Module):
             if self.training:
                 self._count_unseen(*given[::2], labels)
         terms = self.loss(*given, temperature=self.temperature, reduction="none")
-        wanted = f"reduction='none' must give a term per level, at most {self.levels}"
-        require(terms.ndim == 1 and len(terms) <= self.levels, f"{wanted}, not {terms.shape}")
+        wanted = f"reduction='none' must give a term per level, 1 to {self.levels}"
+        require(terms.ndim == 1 and 1 <= len(terms) <= self.levels, f"{wanted}, not {terms.shape}")
         return terms
 
 

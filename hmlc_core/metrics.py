@@ -2,8 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import KMeans
-from sklearn.metrics import normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 
 from hmlc_core.checks import in_single, require, require_embeddings
@@ -15,7 +13,7 @@ def fit_linear(features, labels, classes, weight_decay=1e-4, max_steps=500):
     L-BFGS from zero minimises mean cross-entropy + weight_decay / 2 * |W|^2 (bias free), which is
     convex: no seed, no step size. Labels of -1 are left out.
     """
-    x, y = _known(features, labels)
+    x, y = known_samples(features, labels)
     weight = x.new_zeros(classes, x.shape[1], requires_grad=True)
     bias = x.new_zeros(classes, requires_grad=True)
     ends = dict(max_iter=max_steps, tolerance_grad=1e-5, tolerance_change=1e-9)
@@ -32,9 +30,10 @@ def fit_linear(features, labels, classes, weight_decay=1e-4, max_steps=500):
     return weight.detach(), bias.detach()
 
 
-def _known(values, labels):
+def known_samples(values, labels):
     """Values [K, ...] and labels [K] of the samples whose label is known."""
     require_embeddings(values)
+    require(not labels.is_floating_point(), f"labels must be integers, not {labels.dtype}")
     known = labels >= 0
     require(known.any(), f"none of {len(labels)} samples has a label: leave this level out")
     return in_single(values.detach())[known], labels[known].long()
@@ -43,6 +42,9 @@ def _known(values, labels):
 def linear_logits(train, train_labels, test, classes):
     """Logits [M, classes] of test features [M, F] by fit_linear on the training features [N, F];
     both are scaled to zero mean and unit variance over the training set, where that varies."""
+    require_embeddings(test, what="test features")
+    _require_alike(train[:1], test[:1])
+    train, test = in_single(train), test.to(in_single(train).dtype)
     mean, scale = train.mean(0), train.std(0).clamp(min=1e-6)
     scale = torch.where(scale > 1e-5 * mean.abs(), scale, 1)
     weight, bias = fit_linear((train - mean) / scale, train_labels, classes)
@@ -57,8 +59,8 @@ def knn_predictions(train, train_labels, test, classes, neighbours=20, temperatu
     """
     require_embeddings(test)
     searches, predictions = {}, []
-    for labels, count in zip(train_labels.T, classes):
-        vectors, own = _known(train, labels)
+    for labels, count in zip(train_labels.T, classes, strict=True):
+        vectors, own = known_samples(train, labels)
         key = (labels >= 0).numpy().tobytes()  # levels that know the same samples share a search
         if key not in searches:
             finder = NearestNeighbors(n_neighbors=min(neighbours, len(own)), metric="cosine")
@@ -77,8 +79,8 @@ def silhouette(embeddings, labels):
     Exact without an N x N matrix: with cosine distances the mean distance to a class needs its mean
     vector only. Labels of -1 are left out; a class of one sample counts 0.
     """
-    _require_variance(embeddings)
-    z, labels = _known(embeddings, labels)
+    require_variance(embeddings)
+    z, labels = known_samples(embeddings, labels)
     classes, own = labels.unique(return_inverse=True)
     wanted = f"silhouette needs 2 to {len(z) - 1} classes for {len(z)} samples"
     require(1 < len(classes) < len(z), f"{wanted}, not {len(classes)}")
@@ -93,42 +95,21 @@ def silhouette(embeddings, labels):
     return float(torch.where(count[own] > 1, values, 0).mean())
 
 
-def cluster_agreement(embeddings, labels):
-    """NMI of labels [N] and k-means clusters of [N, D], as many as classes; -1 left out."""
-    z, labels = _known(embeddings, labels)
-    clusters = KMeans(len(labels.unique()), n_init=1, random_state=0).fit_predict(z.cpu().numpy())
-    return float(normalized_mutual_info_score(labels.cpu().numpy(), clusters))
-
-
-def covariance_spectrum(embeddings):
-    """Eigenvalues of the covariance of embeddings [N, D], largest first, in float64: the first
-    min(N, D), others are 0."""
-    _require_variance(embeddings)
-    centred = (embeddings - embeddings.mean(0)).double()
-    return torch.linalg.svdvals(centred).square() / len(embeddings)
-
-
-def explained_variance(embeddings, components=2):
-    """Share of variance in the first components, 0..1: one reading of the paper's "variance"."""
-    spectrum = covariance_spectrum(embeddings)
-    return float(spectrum[:components].sum() / spectrum.sum())
-
-
-def effective_rank(embeddings):
-    """Participation ratio (sum of eigenvalues)^2 / sum of squares, 1..D: our other reading."""
-    spectrum = covariance_spectrum(embeddings)
-    return float(spectrum.sum() ** 2 / spectrum.square().sum())
-
-
-def _require_variance(embeddings):
+def require_variance(embeddings):
+    """Raise unless embeddings [N, D] are sound and differ."""
     require_embeddings(embeddings)
     require((embeddings != embeddings[:1]).any(), f"all {len(embeddings)} embeddings are the same")
 
 
 def accuracy(predictions, labels):
     """Share of the known labels [N] (not -1) that are predicted right; NaN if none is known."""
+    _require_alike(predictions, labels)
     known = labels >= 0
     return float((predictions[known] == labels[known]).double().mean())
+
+
+def _require_alike(*tensors):
+    require(len({x.shape for x in tensors}) == 1, f"shapes differ: {[[*x.shape] for x in tensors]}")
 
 
 def top_down(logits, paths):
@@ -138,6 +119,7 @@ def top_down(logits, paths):
     one ends above.
     """
     require(len(paths) > 0, "there is no path to choose: no sample has labels from the top on")
+    require(len(logits) == paths.shape[1], f"{len(logits)} logits for {paths.shape[1]} levels")
     allowed = torch.ones(len(logits[0]), len(paths), dtype=torch.bool)
     for level, scores in enumerate(logits):
         best = scores[:, paths[:, level].clamp(min=0)].masked_fill(~allowed, -torch.inf).argmax(1)
@@ -153,6 +135,8 @@ def path_metrics(independent, decoded, labels, paths):
     from top_down, gives nlca (longest right prefix / L) and mistake_severity (levels below the last
     right ancestor, mean over the wrong samples; left out if there are none). labels: int64 [M, L].
     """
+    _require_alike(independent, decoded, labels)
+    _require_alike(labels[:1], paths[:1])
     known = (labels >= 0).all(1)
     independent, decoded, labels = independent[known], decoded[known], labels[known]
     if not len(labels):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hmlc_core import losses
-from hmlc_core.checks import require
+from hmlc_core.checks import in_single, require, require_dim
 from hmlc_core.losses import not_itself, only, samples, similarities, total, unit
 from hmlc_core.models import projection_head
 
@@ -49,7 +49,7 @@ def bhcl_loss(embeddings, labels, prototypes, temperature=0.1, reduction="sum", 
     fine, weigh exp(1 / (L - l)), normalised to sum 1. `prototypes`: L tensors [classes, D].
     """
     x, y = samples(embeddings, labels, temperature)
-    _require_classes(y, prototypes)
+    _require_classes(x, y, prototypes)
     z, levels = unit(x), len(prototypes)
     terms = [_balanced_supcon(z, *level, temperature) for level in zip(y.T, prototypes)]
     weights = np.exp([1 / (levels - level) for level in range(levels)])
@@ -82,7 +82,7 @@ def level_restricted_loss(
     origin of embedding / sqrt(D)) instead of cosine / t.
     """
     x, y = samples(embeddings, labels, temperature)
-    _require_classes(y, prototypes)
+    _require_classes(x, y, prototypes)
     closeness = _lorentz_closeness if hyperbolic else _cosine
     logits = [closeness(x, nodes.to(x.dtype)) / temperature for nodes in prototypes]
     terms = [_two_way_cross_entropy(*level) for level in zip(logits, y.T)]
@@ -116,11 +116,12 @@ def _lorentz_point(tangent):
     return length.cosh(), length.sinh() * unit(tangent)
 
 
-def _require_classes(y, made, what="prototypes"):
-    sizes, levels = [len(part) for part in made], y.shape[1]
-    require(len(sizes) == levels, f"{what} must be of {levels} levels, not {len(sizes)}")
-    for label, size in zip(y.T, sizes):
-        require((label < size).all(), f"a label is beyond the {size} {what} of its level")
+def _require_classes(x, y, made, what="prototypes"):
+    levels = y.shape[1]
+    require(len(made) == levels, f"{what} must be of {levels} levels, not {len(made)}")
+    for label, part in zip(y.T, made):
+        require_dim(x, part.shape[1], what)
+        require((label < len(part)).all(), f"a label is beyond the {len(part)} {what} of its level")
 
 
 class PrototypeLoss(nn.Module):
@@ -166,6 +167,7 @@ class PerLevelHeads(nn.Module):
         """Features [B, F] or [B, V, F], labels int [B, L] -> sum over levels, or its L terms."""
         x, y = samples(embeddings, labels, temperature)
         require(len(self.heads) == y.shape[1], f"{len(self.heads)} heads for {y.shape[1]} levels")
+        require_dim(x, self.heads[0][0].in_features, "heads")
         z = torch.stack([unit(head(x.to(head[0].weight.dtype)).to(x.dtype)) for head in self.heads])
         anchors = losses.anchor_losses(z, y.T, temperature)
         return total(anchors.mean(), anchors.has_positive, reduction, strict)
@@ -181,9 +183,10 @@ class CrossEntropyHeads(nn.Module):
     def forward(self, embeddings, labels, temperature=None, reduction="sum", strict=False):
         """Features [B, F] or [B, V, F], labels int [B, L] -> sum over levels, or its L terms."""
         x, y = samples(embeddings, labels)
-        _require_classes(y, [head.weight for head in self.heads], "classes")
+        _require_classes(x, y, [head.weight for head in self.heads], "classes")
         x = x.to(next(self.parameters()).dtype)
         cross_entropy = partial(F.cross_entropy, ignore_index=-1, reduction="sum")
-        sums = [cross_entropy(head(x), label.clamp(min=-1)) for head, label in zip(self.heads, y.T)]
+        logits = [in_single(head(x)) for head in self.heads]
+        sums = [cross_entropy(part, label.clamp(min=-1)) for part, label in zip(logits, y.T)]
         terms = torch.stack(sums) / (y >= 0).sum(0).clamp(min=1)
         return total(terms, y >= 0, reduction, strict)

@@ -249,7 +249,8 @@ def _write_config(config, place, prefix):
     """Write config.json; where a run of the same settings is there, say why this is another."""
     if (place / "config.json").exists() or distributed.rank() > 0:
         return
-    others = [read_config(path) for path in place.parent.glob(f"{prefix}*/config.json")]
+    trained = place.parent.glob(f"{prefix}*/checkpoint.pt")
+    others = [read_config(path.with_name("config.json")) for path in trained]
     changes = [{k for k in config if other.get(k) != config[k]} for other in others]
     chosen = {"fresh", *Settings().of_training()}
     changes = [names for names in changes if names and not names & chosen]
@@ -289,20 +290,10 @@ def _check_trainable(dataset):
 
 def row(run, level, metric, value):
     """One row of results, a dict; seconds = training time of the run."""
-    return {
-        "dataset": run.dataset.name,
-        "method": run.label,
-        "level": level,
-        "metric": metric,
-        "seed": run.seed,
-        "value": value,
-        "seconds": round(run.seconds, 1),
-        "device": run.trained_on,
-        "data_source": run.dataset.source,
-        "torch": torch.__version__,
-        "commit": files.commit(),
-        "config_hash": run.config_hash,
-    }
+    number = dict(dataset=run.dataset.name, method=run.label, level=level, metric=metric)
+    number |= dict(seed=run.seed, value=value, seconds=round(run.seconds, 1))
+    origin = dict(device=run.trained_on, data_source=run.dataset.source, torch=torch.__version__)
+    return number | origin | dict(commit=files.commit(), config_hash=run.config_hash)
 
 
 def linear_evaluation(run, split="test"):

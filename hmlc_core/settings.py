@@ -4,7 +4,7 @@ import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 
-from hmlc_core import views
+from hmlc_core import models, views
 from hmlc_core.checks import choose, require
 
 DATA_FIELDS = ("digits", "canvas", "train_size", "test_size", "fresh")
@@ -65,6 +65,7 @@ class Settings:
         for name, among in CHOICES.items():
             value = getattr(self, name)
             require(value in among, f"{name} must be one of {', '.join(among)}, not {value!r}")
+        choose("encoder", self.encoder, models.ENCODERS | models.OF_TIMM)
         require(self.temperature >= 0.003, f"temperature must be >= 0.003, not {self.temperature}")
         require(self.batch_size > 1, "batch_size must be 2 or more, to have negatives, not 1")
 
@@ -83,7 +84,7 @@ def checked(name, kind, value):
     with suppress(TypeError, ValueError, OverflowError):  # of what cannot be made one
         same = kind(value)
         fits = kind in (str, bool) or 0 < same < math.inf or (zero and same == 0)
-        if fits and same == value:
+        if fits and same == value and (kind is bool or not isinstance(value, bool)):
             return same
     raise ValueError(f"{name} must be {WORDS[kind]}{zero}, not {value!r}")
 

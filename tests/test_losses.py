@@ -1,5 +1,6 @@
 """Each loss against a naive double loop in float64, closed forms, invariances, and bad input."""
 
+import copy
 import math
 import warnings
 
@@ -410,7 +411,8 @@ def test_positives_that_are_no_classes(large, batch, monkeypatch):
     expected = naive_positives(z[known], positives[0][known][:, known], 0.2)
     assert ours.item() == pytest.approx(expected, rel=1e-10)
     for wrong in (positives, positives[0].float(), positives[0].tolist(), positives[0].numpy()):
-        with pytest.raises(ValueError, match="positives must be a bool tensor"):
+        given = rf"{type(wrong).__name__}.*{getattr(wrong, 'dtype', '')} "
+        with pytest.raises(ValueError, match=f"positives must be a bool tensor .* not .*{given}"):
             losses.supcon_loss(z, batch[1][:, 0], positives=wrong)
 
 
@@ -513,8 +515,15 @@ def test_gmm_masks_leave_no_row_with_a_constant_loss(levels):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(temperature=0), "temperature must be at least 0.003, not 0"),
+        (dict(temperature=0), "temperature must be one finite number, at least 0.003, not 0"),
         (dict(temperature=-1.0), "temperature"),
+        (dict(temperature=math.inf), "temperature .* not inf"),
+        (dict(temperature=torch.tensor([0.1, 0.2])), "temperature must be one"),
+        (dict(temperature="0.1"), "temperature must be one finite number"),
+        (dict(temperature=None), "temperature .* not None"),
+        (dict(labels=torch.ones(12, dtype=torch.bool)), "integers .* not torch.bool"),
+        (dict(labels=[True] * 12), "integers, not bool"),
+        (dict(labels=torch.ones(12, dtype=torch.complex64)), "integers .* not torch.complex64"),
         (dict(labels=torch.zeros(11, dtype=torch.long)), r"labels must be integers \[12\]"),
         (dict(labels=torch.zeros(12)), "labels must be integers"),
         (dict(labels=torch.zeros(12, 2, dtype=torch.long)), "labels must be integers"),
@@ -530,6 +539,37 @@ def test_bad_input_is_named(change, message, batch):
     call = dict(embeddings=batch[0], labels=batch[1][:, 0], **{}) | change
     with pytest.raises(ValueError, match=message):
         losses.supcon_loss(**call)
+
+
+@pytest.mark.parametrize("weights", [torch.ones(2, 2), {0: 1, 1: 2}, 1.0, "ab", [1.0]])
+def test_level_weights_are_a_number_for_each_level(weights, batch):
+    with pytest.raises(ValueError, match="level_weights must be 2 numbers, not"):
+        losses.masked_hierarchical_loss(*batch, masks.shared_masks(batch[0], 2), 0.1, weights)
+
+
+@pytest.mark.parametrize("weights", [[1, 2], (1.0, 2.0), np.ones(2), torch.ones(2)])
+def test_level_weights_may_be_of_any_kind(weights, batch):
+    made = masks.shared_masks(batch[0], 2)
+    losses.masked_hierarchical_loss(*batch, made, 0.1, weights).item()
+
+
+def test_level_weights_that_learn_are_parameters_of_the_module(batch):
+    weights = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    loss = losses.MaskedHierarchicalLoss(masks.shared_masks, level_weights=weights)
+    copied = copy.deepcopy(loss)
+    for module in (loss, copied):
+        (learns,) = module.parameters()
+        module(*batch).backward()
+        assert (learns.grad > 0).all() and set(module.state_dict()) == {"level_weights"}
+    with torch.no_grad():
+        weights.zero_()
+    assert loss(*batch).item() == 0 < copied(*batch).item()
+
+
+def test_embeddings_that_masks_hide_are_named_beside_labels():
+    z, labels = torch.randn(8, 2), torch.zeros(8, 2, dtype=torch.long)
+    with pytest.raises(ValueError, match="no two samples share a label, or masks hide them"):
+        losses.MaskedHierarchicalLoss(masks.split_masks, strict=True)(z, labels)
 
 
 def test_bad_hierarchical_input_is_named(batch):
@@ -559,7 +599,7 @@ def test_bad_hierarchical_input_is_named(batch):
             lambda: losses.masked_hierarchical_loss(
                 z, labels, masks.shared_masks(z, 2), level_weights=[1, 2, 3]
             ),
-            r"level_weights must be 2, not \[1, 2, 3\]",
+            r"level_weights must be 2 numbers, not \[1, 2, 3\]",
         ),
         (lambda: losses.hmce_loss(z, labels, variant="best"), "'best'"),
         (lambda: losses.hmce_loss(z, labels[:, :1], variant="released"), "image id"),
@@ -665,6 +705,21 @@ def test_one_mask_for_all_levels_is_that_mask_at_each(batch, unknown, large, mon
         found.append((terms.detach(), x.grad, len(calls)))
     assert torch.allclose(found[0][0], found[1][0]) and torch.allclose(found[0][1], found[1][1])
     assert [count for *_, count in found] == ([1, 3] if large == 0 else [0, 0])
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0], torch.ones(2)])
+@pytest.mark.parametrize("temperature", [0.1, torch.tensor(0.1)])
+def test_a_loss_that_looks_at_shapes_alone_is_compiled_whole(weights, temperature):
+    z, labels = torch.randn(16, 8), torch.arange(32).view(16, 2) % 4
+
+    def loss(z):
+        with checks.values(False):
+            made = masks.shared_masks(z, 2)
+            return losses.masked_hierarchical_loss(z, labels, made, temperature, weights)
+
+    torch.compiler.reset()
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(z), loss(z))
 
 
 @pytest.mark.parametrize("name", ["gmm_masks", "split_masks"])

@@ -129,6 +129,8 @@ def test_attention_masks():
     assert not found[0].allclose(found[1])
     found.square().sum().backward()
     assert z.grad.abs().sum() > 0 and all(p.grad is not None for p in attention.parameters())
+    with pytest.raises(ValueError, match="attention heads are made for dimension 6, not 5"):
+        masks.AttentionMasks(6, 2)(torch.randn(4, 5))
     with pytest.raises(ValueError, match="3 heads for 2 levels"):
         attention(z, 2)
 

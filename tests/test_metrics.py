@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from hmlc_core import metrics
-from study import evaluation
+from study import evaluation, measures
 
 
 def clusters(n=300, classes=3, dim=5, noise=1.0, seed=0):
@@ -59,7 +59,7 @@ def test_features_of_any_precision_that_train_and_short_labels_are_taken(kind):
     (x, y), (x_test, _) = clusters(noise=0.1), clusters(noise=0.1, seed=1)
     x, x_test, y = x.to(kind).requires_grad_(), x_test.to(kind).requires_grad_(), y.int()
     assert (metrics.knn_predictions(x, y[:, None], x_test, [3])[:, 0] >= 0).all()
-    assert metrics.cluster_agreement(x, y) > 0.9
+    assert measures.cluster_agreement(x, y) > 0.9
     weight, _ = metrics.fit_linear(x, y, 3)
     assert weight.dtype == torch.promote_types(kind, torch.float32) and not weight.requires_grad
 
@@ -112,7 +112,7 @@ def test_levels_without_a_known_label_are_named():
     for measure in (
         lambda: metrics.fit_linear(x, unknown, 2),
         lambda: metrics.linear_logits(x, unknown, x, 2),
-        lambda: metrics.cluster_agreement(x, unknown),
+        lambda: measures.cluster_agreement(x, unknown),
         lambda: metrics.silhouette(x, unknown),
     ):
         with pytest.raises(ValueError, match="none of 6 samples"):
@@ -129,7 +129,31 @@ def test_embeddings_that_are_no_numbers_are_named(where):
     with pytest.raises(ValueError, match="NaN"):
         metrics.knn_predictions(pair[0], labels, pair[1], [2])
     with pytest.raises(ValueError, match="NaN"):
-        metrics.cluster_agreement(pair[where], labels[:, 0])
+        measures.cluster_agreement(pair[where], labels[:, 0])
+
+
+def test_shapes_and_kinds_that_do_not_fit_are_named():
+    x, y = torch.randn(12, 4), torch.arange(12) % 3
+    paths = torch.tensor([[0, 0], [0, 1], [1, 2]])
+    for wrong, message in (
+        (lambda: metrics.accuracy(y[:, None], y), r"shapes differ: \[\[12, 1\], \[12\]\]"),
+        (lambda: metrics.path_metrics(paths[:, :1], paths, paths, paths), "shapes differ"),
+        (lambda: metrics.path_metrics(paths, paths, paths, paths[:, :1]), "shapes differ"),
+        (lambda: metrics.linear_logits(x, y, torch.randn(5, 1), 3), "shapes differ"),
+        (lambda: metrics.linear_logits(x, y, torch.full((5, 4), torch.nan), 3), "test features"),
+        (lambda: metrics.fit_linear(x, y + 0.9, 3), "labels must be integers, not torch.float32"),
+        (lambda: metrics.knn_predictions(x, y[:, None].repeat(1, 2), x, [3]), "shorter"),
+        (lambda: metrics.top_down([torch.randn(3, 2)], paths), "1 logits for 2 levels"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+
+
+@pytest.mark.parametrize("kinds", [(torch.half, torch.half), (torch.float, torch.double)])
+def test_linear_logits_take_any_precision(kinds):
+    x, y = clusters(n=60)
+    (train, test), exact = (x.to(kind) for kind in kinds), metrics.linear_logits(x, y, x, 3)
+    assert torch.allclose(metrics.linear_logits(train, y, test, 3).float(), exact, atol=0.3)
 
 
 def test_knn_looks_for_neighbours_among_known_samples():
@@ -255,8 +279,8 @@ def test_class_accuracies_by_hand():
 
 def test_clusters_that_are_classes_agree_with_them():
     tight, y = clusters(noise=0.05)
-    assert metrics.cluster_agreement(tight, y) == pytest.approx(1)
-    assert metrics.cluster_agreement(tight, y[torch.randperm(300)]) < 0.1
+    assert measures.cluster_agreement(tight, y) == pytest.approx(1)
+    assert measures.cluster_agreement(tight, y[torch.randperm(300)]) < 0.1
 
 
 def test_spectrum_statistics_in_closed_form():
@@ -266,13 +290,13 @@ def test_spectrum_statistics_in_closed_form():
             -torch.diag(torch.tensor([2.0, 1.0, 1.0, 0.0])),
         ]
     )
-    assert metrics.covariance_spectrum(axes).tolist() == pytest.approx(
+    assert measures.covariance_spectrum(axes).tolist() == pytest.approx(
         [1.0, 0.25, 0.25, 0.0], abs=1e-9
     )
-    assert metrics.explained_variance(axes) == pytest.approx(1.25 / 1.5)
-    assert metrics.effective_rank(axes) == pytest.approx(1.5**2 / (1 + 2 * 0.25**2))
+    assert measures.explained_variance(axes) == pytest.approx(1.25 / 1.5)
+    assert measures.effective_rank(axes) == pytest.approx(1.5**2 / (1 + 2 * 0.25**2))
     isotropic = torch.cat([torch.eye(6), -torch.eye(6)])
-    assert metrics.effective_rank(isotropic + 7) == pytest.approx(6)
+    assert measures.effective_rank(isotropic + 7) == pytest.approx(6)
 
 
 @pytest.mark.parametrize("noise", [0.5, 3.0])
@@ -298,7 +322,7 @@ def test_silhouette_of_a_vector_of_zeros_equals_scikit_learn():
 
 def test_metrics_take_features_with_a_gradient():
     x, y = torch.randn(12, 4, requires_grad=True), torch.arange(12) % 3
-    assert metrics.cluster_agreement(x, y) <= 1
+    assert measures.cluster_agreement(x, y) <= 1
     weight, _ = metrics.fit_linear(x, y, 3)
     assert not weight.requires_grad and x.grad is None
 
@@ -318,8 +342,8 @@ def test_silhouette_sees_separation():
 @pytest.mark.parametrize(
     "measure",
     [
-        metrics.explained_variance,
-        metrics.effective_rank,
+        measures.explained_variance,
+        measures.effective_rank,
         lambda z: metrics.silhouette(z, torch.arange(10) % 2),
     ],
 )

@@ -170,6 +170,27 @@ def test_heads_of_other_levels_than_the_labels_are_named(make, counts, batch):
         make(6, counts).double()(z, labels)
 
 
+MADE = (module.BHCL, module.LevelRestricted, module.LevelRestrictedHyperbolic)
+MADE += (module.CrossEntropyHeads, module.PerLevelHeads)
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_embeddings_of_another_dimension_are_named(make):
+    loss, labels = make(6, [2, 4]), torch.zeros(8, 2, dtype=torch.long)
+    with pytest.raises(ValueError, match="are made for dimension 6, not 5"):
+        loss(torch.randn(8, 5), labels)
+
+
+def test_cross_entropy_of_many_samples_is_not_summed_in_half_precision():
+    made = module.CrossEntropyHeads(16, [2, 100])
+    z, row = torch.randn(20000, 16), torch.arange(20000)
+    labels = torch.stack([row % 2, row % 100], 1)
+    expected = made(z, labels, reduction="none")
+    for kind in (torch.float16, torch.bfloat16):
+        terms = made.to(kind)(z.to(kind), labels, reduction="none")
+        assert torch.allclose(terms, expected, rtol=0.002)
+
+
 @pytest.mark.parametrize("make", [module.CrossEntropyHeads, module.PerLevelHeads])
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
 def test_heads_take_embeddings_of_any_precision(make, kind):

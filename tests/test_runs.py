@@ -231,6 +231,16 @@ def test_an_unexpected_training_names_what_differs(fit, dataset, monkeypatch, ca
     assert "hierarchical_mnist-split-seed0 is trained anew" in capsys.readouterr().out
 
 
+def test_a_run_that_never_trained_is_none_that_is_trained_anew(fit, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(torchvision, "__version__", "9.9")
+        patch.setattr(runs.train, "train", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fit()
+    fit()
+    assert capsys.readouterr().out == ""
+
+
 def test_what_was_chosen_to_be_different_is_trained_without_a_word(fit, capsys):
     fit()
     fit(settings=dataclasses.replace(TINY, dim=8))

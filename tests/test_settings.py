@@ -52,6 +52,8 @@ def test_settings_pass_through_and_unknown_names_are_refused():
         *(("batch_size", value, "a whole number above 0") for value in (0, -4, float("inf"))),
         *((name, -3, "a whole number above 0") for name in ("dim", "canvas", "test_size")),
         *((name, 0, "a whole number above 0") for name in ("train_size", "test_size")),
+        *(("epochs", value, "a whole number above 0") for value in (True, False)),
+        ("learning_rate", True, "a finite number above 0"),
         *((name, None, "a text") for name in ("encoder", "pretrained")),
     ],
 )
@@ -69,6 +71,13 @@ def test_a_setting_that_trains_nothing_is_refused(name, value, least):
     with pytest.raises(ValueError, match=f"{name} must be .*{least}.*, not {value}"):
         Settings(**{name: value})
     assert getattr(Settings(**{name: least}), name) == least
+
+
+def test_an_unknown_encoder_is_named_with_those_there_are(monkeypatch):
+    with pytest.raises(ValueError, match="unknown encoder 'foo': choose from small_cnn, .*adapter"):
+        Settings(encoder="foo")
+    monkeypatch.setitem(models.ENCODERS, "foo", (None, 1))  # one's own
+    assert Settings(encoder="foo").encoder == "foo"
 
 
 def test_a_setting_has_the_type_of_its_field_so_that_equal_ones_are_one_run():

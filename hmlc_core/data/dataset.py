@@ -49,6 +49,7 @@ class HierarchicalDataset:
 
     def __post_init__(self):
         self.images = np.require(self.images, requirements=WHOLE)
+        self._check_lists()
         self.level_names = [str(name) for name in self.level_names]
         self.class_names = [[str(name) for name in names] for names in self.class_names]
         self._check_images()
@@ -56,6 +57,14 @@ class HierarchicalDataset:
         self.labels = self._checked_labels(np.asarray(self.labels))
         if self.parts is not None:
             self.parts = self._checked_parts(np.asarray(self.parts))
+
+    def _check_lists(self):
+        for what, names in (
+            ("level_names", self.level_names),
+            *(("each of class_names", names) for names in self.class_names),
+        ):
+            if isinstance(names, str):
+                raise ValueError(f"{what} must be a list of names, not the text {names!r}")
 
     def _check_images(self):
         if self.images.dtype != np.uint8:

@@ -211,7 +211,9 @@ def _check_recipe(digits, digit_labels, canvas, labels, subsidiaries):
         raise ValueError(f"labels must be 'factor' or 'path', not {labels!r}")
     _require_whole("canvas", canvas, 12)
     count = len(digit_labels)
-    if digits.shape != (count, 28, 28) or digits.dtype != np.uint8 or not count:
+    if not count:
+        raise ValueError("there are no digits: give some, and the label of each")
+    if digits.shape != (count, 28, 28) or digits.dtype != np.uint8:
         raise ValueError(
             f"digits must be uint8 [{count}, 28, 28], not {digits.dtype} {list(digits.shape)}"
         )

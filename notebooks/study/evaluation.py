@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from hmlc_core import files, metrics, runs
 from hmlc_core.runs import level_rows
-from study import results
+from study import measures, results
 
 FAMILIES = {"1": (1, 1), "2_to_4": (2, 4), "5_or_more": (5, math.inf)}  # classes of one parent
 PACKAGES = ("torch", "scikit-learn", "scipy", "numpy")
@@ -25,7 +25,7 @@ def evaluate(run, split="test"):
             learn from the training split, without augmentation.
     """
     data = [run.data("train").fingerprint, run.data(split).fingerprint]
-    name = f"evaluation-{state_of((__file__, metrics, runs), data)}.csv"
+    name = f"evaluation-{state_of((__file__, metrics, measures, runs), data)}.csv"
     return results.cached_rows(run, name, lambda: _rows(run, split))
 
 
@@ -200,8 +200,8 @@ def embedding_evaluation(run, split="test"):
     """
     train, test = run.data("train"), run.data(split)
     z_train, z_test = (F.normalize(run.embeddings(part), dim=1) for part in ("train", split))
-    rows = [runs.row(run, "all", "explained_variance", metrics.explained_variance(z_test))]
-    rows.append(runs.row(run, "all", "effective_rank", metrics.effective_rank(z_test)))
+    rows = [runs.row(run, "all", "explained_variance", measures.explained_variance(z_test))]
+    rows.append(runs.row(run, "all", "effective_rank", measures.effective_rank(z_test)))
     features = run.features("train"), run.features(split)
     rows += _knn_rows(run, "knn_accuracy", *features, train, test)
     rows += _knn_rows(run, "embedding_knn_accuracy", z_train, z_test, train, test)
@@ -222,5 +222,5 @@ def _cluster_rows(run, embeddings, test):
         if not 1 < len(known.unique()) < len(known):  # there is nothing to separate
             continue
         rows.append(runs.row(run, level, "silhouette", metrics.silhouette(embeddings, labels)))
-        rows.append(runs.row(run, level, "nmi", metrics.cluster_agreement(embeddings, labels)))
+        rows.append(runs.row(run, level, "nmi", measures.cluster_agreement(embeddings, labels)))
     return rows
