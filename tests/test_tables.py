@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hmlc_core import METHODS, Settings, files, pretrain
-from study import claims, figures, plan, results, sentences, tables
+from study import claims, figures, pictures, plan, results, sentences, tables
 from study.plan import MNIST
 
 SEEDS = range(3)
@@ -372,6 +372,38 @@ def test_rows_without_a_tag_keep_their_others():
     assert list(kept.method) == ["g_hmlc", "split@t0.1", "rince@lr0.1"]
 
 
+def test_at_one_rate_are_those_with_its_tag_and_those_that_have_no_other(monkeypatch):
+    monkeypatch.setattr(plan, "LEARNING_RATES", {"cpu": {"cifar100": {"g_hmlc": 0.03}}})
+    made = {"g_hmlc": 0.1, "g_hmlc@lr0.01": 0.2, "g_hmlc@15": 0.3, "g_hmlc@15@lr0.01": 0.4}
+    made |= {"g_hmlc_batch": 0.5, "a_hmlc": 0.6, "a_hmlc@15": 0.7, "a_hmlc@lr0.003": 0.8}
+    made = [rows("cifar100", key, "class", "linear_accuracy", [v]) for key, v in made.items()]
+    made.append(rows("modelnet10", "a_hmlc", "object", "linear_accuracy", [0.9]))
+    numbers = numbers_of(sum(made, [])).at_one_rate("cifar100")
+    assert sorted(zip(numbers.rows.value, numbers.rows.method)) == [
+        (0.2, "g_hmlc"), (0.4, "g_hmlc@15"), (0.5, "g_hmlc_batch"),
+        (0.6, "a_hmlc"), (0.7, "a_hmlc@15"), (0.8, "a_hmlc@lr0.003")]  # fmt: skip
+    assert set(numbers.rows.dataset) == {"cifar100"} and isinstance(numbers, tables.Numbers)
+
+
+@pytest.mark.parametrize("name", ["accuracy_against_epochs_cifar100", "budget_turns_cifar100"])
+def test_pictures_of_budgets_are_of_one_rate_where_no_other_has_both(monkeypatch, name):
+    assert "g_hmlc" in plan.own_rates("cpu", "cifar100")
+    made = []
+    for key in ("g_hmlc", "shared"):
+        for tag, value in (("", 0.1), ("@lr0.01", 0.3), ("@15@lr0.01", 0.2)):
+            made += rows("cifar100", key + tag, "class", "linear_accuracy", [value, value])
+    shown = []
+    monkeypatch.setattr(figures, "accuracy_against_epochs", lambda points, _: shown.append(points))
+    monkeypatch.setattr(figures, "claims_map", lambda columns, _: shown.append(columns))
+    pictures.draw(numbers_of(made), name)
+    (found,) = shown
+    if "turns" in name:
+        assert [column for _, column in found] == ["15 (2)", "30 (2)"]
+    else:
+        means = found[found.method == "g_hmlc"].groupby("epochs").value.mean()
+        assert means.to_dict() == pytest.approx({15: 0.2, 30: 0.3})
+
+
 def test_budget_points_leave_out_runs_on_the_same_composites():
     usual = plan.usual_settings("cpu").epochs
     made = rows(MNIST, "g_hmlc", "central", "linear_accuracy", [0.9])
@@ -465,7 +497,7 @@ def test_nothing_tried_gives_no_table(numbers):
     assert not len(tables.variants(numbers))
 
 
-def test_rates_are_those_tried_at_each_methods_own_temperature(monkeypatch):
+def test_rates_are_those_tried_at_each_methods_own_temperature():
     """A trial of another temperature, of a short budget, or alone is none of them."""
     name = "modelnet10_tuning"
     own = plan.usual_settings("cpu", "modelnet10", "g_hmlc").temperature
@@ -479,13 +511,7 @@ def test_rates_are_those_tried_at_each_methods_own_temperature(monkeypatch):
     pairs = {(key, rate): v for key, rate, v in zip(found.key, found.tried, found.value)}
     assert pairs == {("g_hmlc", 0.01): 0.3, ("g_hmlc", 0.003): 0.4} | {
         ("cross_entropy", 0.01): 0.5, ("cross_entropy", 0.03): 0.6}  # fmt: skip
-    best = "0.003 for G-HMLC; 0.03 for cross-entropy; "
-    assert sentences.best_rates(numbers, name) == best + "each was taken"
-    assert sentences.lost_by_one_rate(numbers, name) == "10.0"
-    assert sentences.lost_by_one_rate(numbers, "cifar100_tuning") == ""
-    monkeypatch.setattr(plan, "LEARNING_RATES", {})
-    said = best + "0.01, taken for all, is at most 10.0 points below"
-    assert sentences.best_rates(numbers, name) == said
+    assert sentences.best_rates(numbers, name) == "0.003 for G-HMLC; 0.03 for cross-entropy"
     assert sentences.best_rates(numbers, "cifar100_tuning") == ""
 
 

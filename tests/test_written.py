@@ -3,6 +3,7 @@
 import math
 import re
 import subprocess
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -96,8 +97,8 @@ def test_a_methods_learning_rate_is_the_best_of_its_recorded_trials(committed, d
 def test_settings_name_what_all_methods_share_and_what_is_their_own(committed):
     own = "each method at [its own learning rate and temperature](#how-settings-were-chosen)"
     assert sentences.settings(committed, "modelnet10") == f"12 epochs, batch 256, {own}"
-    said = sentences.settings(committed, "cifar100")
-    assert said.startswith("30 epochs, batch 512, learning rate 0.01, each method at [its own temp")
+    said = sentences.settings(committed, MNIST)
+    assert said.startswith("40 epochs, batch 128, learning rate 0.01, each method at [its own temp")
     said = sentences.settings(committed, "modelnet40")
     assert said == "12 epochs, batch 256, learning rate 0.01, temperature 0.2"
 
@@ -216,9 +217,10 @@ def rare_classes(numbers):
 
 
 def lead_shrinks_on_cifar(numbers):
-    half = numbers.tagged("@15")
+    whole = numbers.at_one_rate("cifar100")
     for place in CIFAR:
-        pairs = [claims.pairs(one, "cross_entropy", "shared", *place) for one in (half, numbers)]
+        views = whole.tagged("@15"), whole
+        pairs = [claims.pairs(one, "cross_entropy", "shared", *place) for one in views]
         fewer, more = (pair[pairs[0].index] for pair in pairs)
         assert len(fewer) == 1
         assert (more < fewer).all()
@@ -244,9 +246,12 @@ def slow_against_fast(numbers):
 
 
 def seeds_of_the_doubling(numbers):
+    assert not claims.around_doubling(numbers, "cifar100", 0.5)
+    views = {MNIST: numbers.tagged("@80"), "modelnet10": numbers.tagged("@24")}
+    views["cifar100"] = numbers.at_one_rate("cifar100").tagged("@15")
     runs = {
-        len(claims.pairs(numbers.tagged(tag), a, b, dataset, level))
-        for dataset, tag in ((MNIST, "@80"), ("modelnet10", "@24"), ("cifar100", "@15"))
+        len(claims.pairs(view, a, b, dataset, level))
+        for dataset, view in views.items()
         for level in numbers.levels(dataset)
         for _, a, b in claims.OVERVIEW
     }
@@ -254,14 +259,15 @@ def seeds_of_the_doubling(numbers):
 
 
 def gains_on_cifar_that_twice_the_epochs_take(numbers):
-    half, (superclass, fine) = numbers.tagged("@15"), CIFAR
+    numbers, (superclass, fine) = numbers.at_one_rate("cifar100"), CIFAR
+    half = numbers.tagged("@15")
     assert above(half, "g_hmlc", "shared", superclass) and above(half, "a_hmlc", "shared", fine)
     for key in ("g_hmlc", "a_hmlc"):
         assert not any(above(numbers, key, "shared", place) for place in CIFAR)
 
 
 def more_after_30_than_after_15(numbers):
-    changes = sentences._doublings(numbers, "cifar100", 0.5)
+    changes = sentences._doublings(numbers.at_one_rate("cifar100"), "cifar100", 0.5)
     assert {len(change) for change in changes.values()} - {1} == {3}
     assert all(round(100 * change.mean()) in (3, 4, 5) for change in changes.values())
 
@@ -317,11 +323,10 @@ def levels_counted(numbers):
 
 
 def one_loss_far_below_on_cifar(numbers):
-    for dataset, level in CIFAR:
-        values = numbers.values(dataset, level, "linear_accuracy")
-        others = [key for key in numbers.methods(dataset) if key != "hmce_paper"]
+    for view, (dataset, level) in product((numbers, numbers.at_one_rate("cifar100")), CIFAR):
+        values = view.values(dataset, level, "linear_accuracy")
+        others = [key for key in view.methods(dataset) if key != "hmce_paper"]
         assert values["hmce_paper"].dropna().max() < values[others].min(axis=None)
-        assert gap(numbers, "hmce_released", "supcon", dataset, level)[1] == "undecided"
 
 
 def variance_by_reading(numbers):
@@ -336,11 +341,32 @@ def coarse_loss_is_replaced(numbers):
     and the larger of the two losses is taken, so that a mean at the bound is at it in each step."""
     for dataset, at_the_bound in (("cifar100", True), (MNIST, False), ("modelnet10", False)):
         card = weight_files.read_card(weights.FOLDER / f"{dataset}-hmce_released.safetensors")
-        assert len(card["history"]) == tables.epochs_of(numbers, dataset)
+        settings = plan.usual_settings("cpu", dataset, "hmce_released")
+        assert len(card["history"]) == card["settings"]["epochs"] == settings.epochs
+        assert card["settings"]["learning_rate"] == settings.learning_rate
         coarse, fine = list(card["history"][0])[-2:]
         ratios = [epoch[coarse] / epoch[fine] * math.sqrt(math.e) for epoch in card["history"]]
         assert (max(ratios) < 1 + 1e-6) == at_the_bound
         assert min(ratios) > 1 - 1e-6
+
+
+def nowhere_above_every_control(numbers):
+    for dataset, level in claims.tested(numbers, tables.MAIN):
+        for method in sentences.PAPER:
+            assert not sentences._above_all(numbers, method, dataset, level)
+
+
+def shared_gains_nothing_by_its_rate(numbers):
+    for place in CIFAR:
+        pair = claims.paired(numbers, "shared", "shared@lr0.01", *place)
+        assert results.direction(*pair) == "undecided" and pair[0] < 0
+    slow, fine = numbers.at_one_rate("cifar100"), CIFAR[1]
+    assert above(numbers, "a_hmlc", "shared", fine) and not above(slow, "a_hmlc", "shared", fine)
+
+
+def no_verdict_reversed_by_one_rate(numbers):
+    for dataset in ("cifar100", "modelnet10"):
+        assert "(none reversed)" in sentences.turned_by_rate(numbers, dataset)
 
 
 TYPED = [  # statements that nobody computes, and what must hold for them
@@ -349,10 +375,13 @@ TYPED = [  # statements that nobody computes, and what must hold for them
         "at the small digit up to 20 epochs, or at a third",
         gain_where_training_is_short,
     ),
+    ("README.md", "nowhere above every control", nowhere_above_every_control),
+    ("RESULTS.md", "*shared* gains nothing by its own rate (", shared_gains_nothing_by_its_rate),
+    ("what_we_learned.md", "ModelNet10 it reversed no verdict", no_verdict_reversed_by_one_rate),
     ("README.md", "on CIFAR-100 it never trains on superclasses", coarse_loss_is_replaced),
     ("RESULTS.md", "on all four data sets, by effective rank below on", variance_by_reading),
     ("RESULTS.md", "HMCE (released) *is* SupCon there", coarse_loss_is_replaced),
-    ("README.md", "on CIFAR-100 (its lead shrinks with epochs: one seed)", lead_shrinks_on_cifar),
+    ("README.md", "(its lead shrinks with epochs at learning rate 0.01", lead_shrinks_on_cifar),
     ("RESULTS.md", "where none of its differences is decided; HMCE", small_digit_after_80_epochs),
     ("RESULTS.md", "*shared* has lost and A-HMLC has not; undecided against", slow_against_fast),
     ("RESULTS.md", "At 10:1 only G-HMLC is decided (below)", rare_classes),
@@ -604,7 +633,7 @@ def test_both_methods_are_compared_with_training_without_masks():
     made = [row | {"value": 0.9 + row["value"] / 10} if row["method"] == "a_hmlc" else row
             for row in made]  # fmt: skip
     text = sentences.unmasked(numbers_of(made))
-    assert text == f"{who} in 1 of 2 comparisons, below in 1"
+    assert text == f"{who} in 1 of 2 comparisons (A-HMLC on CIFAR-100, class), below in 1"
     text = sentences.unmasked(numbers_of([row for row in made if row["method"] != "a_hmlc"]))
     assert "G-HMLC is above *shared*" in text and "in 0 of 1 comparisons, below in 1" in text
 
@@ -646,7 +675,7 @@ def test_provenance_counts_rows_and_knows_that_grocery_is_no_digit():
     table = sentences.provenance(numbers_of(made)).set_index("data set")
     assert dict(table.numbers) == {"Grocery Store": "1", "Hierarchical MNIST": "2"}
     assert table.loc["Hierarchical MNIST", "commits"] == "abc"
-    assert sentences.sources(numbers_of(made)) == "* somewhere: 3 numbers"
+    assert sentences.sources(numbers_of(made)) == "* somewhere: 3"
 
 
 # ------------------------------------------------------------ the template
@@ -681,8 +710,19 @@ def test_budgets_stand_side_by_side():
     made += rows(MNIST, "split", "central", "linear_accuracy", [0.7])
     text = written.budgets(numbers_of(made))
     epochs = plan.usual_settings("cpu").epochs
-    assert f"6 epochs, T=0.1: central|{epochs} epochs: seeds" in text
+    assert f"|6 epochs, T=0.1: seeds|central|{epochs} epochs: seeds|central|" in text
     assert "|control: split|–|–|1|70.0|" in text and "|G-HMLC|2|55.0±" in text
+
+
+def test_budgets_show_the_rate_of_all_beside_each_methods_own(monkeypatch):
+    monkeypatch.setattr(plan, "LEARNING_RATES", {"cpu": {"modelnet10": {"g_hmlc": 0.03}}})
+    tried = {"g_hmlc@6": 0.1, "g_hmlc": 0.3, "g_hmlc@lr0.01": 0.2, "split": 0.4, "sign@6": 0.5}
+    made = [rows("modelnet10", key, "object", "linear_accuracy", [v]) for key, v in tried.items()]
+    text = written.budgets(numbers_of(sum(made, [])), "modelnet10")
+    brief, *long = "6 epochs, T=0.2, rate 0.01", "12 epochs, rate 0.01", "12 epochs, own rate"
+    assert "|".join(f"{title}: seeds|object" for title in (brief, *long)) in text
+    assert "|G-HMLC|1|10.0|1|20.0|1|30.0|" in text and "|control: split|–|–|1|40.0|1|40.0|" in text
+    assert "|control: sign|1|50.0|–|–|–|–|" in text
 
 
 def test_learned_tells_methods_apart_by_their_runs():
@@ -796,6 +836,16 @@ def test_each_method_has_its_best_learning_rate():
             made += rows(f"{MNIST}_tuning", label, level, "linear_accuracy", [value])
     said = sentences.best_tried(numbers_of(made), f"{MNIST}_tuning", "learning rate")
     assert said == "0.003 for *split*; 0.01 for G-HMLC"
+
+
+def test_temperatures_are_those_of_all_that_had_the_longer_trials():
+    tried = ["g_hmlc@10@t0.2", "hmce_paper@10@t0.4", "level_restricted@10@t0.2"]
+    tried += ["prototype_heads@10@t0.2", "sign@t0.2", "split@10"]  # the last two had not
+    made = [rows("cifar100_tuning", label, "class", "linear_accuracy", [0.1]) for label in tried]
+    made = sum(made, []) + rows("cifar100", "g_hmlc", "class", "linear_accuracy", [0.1])
+    said = sentences.temperatures(numbers_of(made), "cifar100")
+    assert said == "0.1 for level-restricted and *prototypes on a head per level*; " \
+        "0.2 for G-HMLC; 0.4 for HMCE (paper)"  # fmt: skip
 
 
 def test_only_the_most_methods_of_one_value_are_the_others():
@@ -978,6 +1028,13 @@ def test_the_last_doubling_is_beyond_the_usual_epochs_where_that_was_run():
     assert sentences.last_doubling(numbers, MNIST) == turns("one", "one", "one", "none")
     both = sentences.last_doubling(numbers, MNIST, "cifar100", "modelnet10")
     assert both == turns("two", "two", "all", "none")
+    assert {"split", "g_hmlc"} <= set(plan.own_rates("cpu", "cifar100"))
+    slow = [row | {"method": row["method"] + "@lr0.01"} for row in cifar100
+            if row["method"].startswith("split")]  # fmt: skip
+    usual = [row for row in cifar100 if row["method"] in ("split", "a_hmlc", "a_hmlc@15")]
+    numbers = numbers_of(usual + slow)
+    assert claims.of_budgets(numbers, "cifar100").rows.method.nunique() == 4  # @lr0.01, not both
+    assert sentences.last_doubling(numbers, "cifar100") == turns("one", "one", "one", "none")
 
 
 def test_who_is_above_and_below_in_a_tail():

@@ -227,6 +227,13 @@ def around_doubling(numbers, dataset, share=1):
     return found
 
 
+def of_budgets(numbers, dataset):
+    """The numbers, or, where no claim has two budgets of methods at their own learning rates, those
+    at the rate of all."""
+    own = around_doubling(numbers, dataset) or around_doubling(numbers, dataset, 0.5)
+    return numbers if own else numbers.at_one_rate(dataset)
+
+
 def around_rate(numbers, dataset):
     """The differences of OVERVIEW, level by level, between methods one of which has a learning rate
     of its own, at their own and at the one of all, over the seeds that have both.
@@ -234,14 +241,12 @@ def around_rate(numbers, dataset):
     Returns:
         list of (Difference, Difference); empty where not both were run.
     """
-    usual = plan.usual_settings(numbers.profile, dataset).learning_rate
-    own, tag = plan.own_rates(numbers.profile, dataset), plan.TAGS["learning_rate"](usual)
-    label = {key: key + tag if key in own else key for _, *ab in OVERVIEW for key in ab}
-    moved, found = [(a, b) for _, a, b in OVERVIEW if {a, b} & set(own)], []
+    views = numbers, numbers.at_one_rate(dataset)
+    own = set(plan.own_rates(numbers.profile, dataset))
+    moved, found = [(a, b) for _, a, b in OVERVIEW if {a, b} & own], []
     for level in numbers.levels(dataset):
-        at_own = [pairs(numbers, a, b, dataset, level) for a, b in moved]
-        at_usual = [pairs(numbers, label[a], label[b], dataset, level) for a, b in moved]
-        found += _over_common_seeds(level, at_own, at_usual)
+        at_own, at_one = ([pairs(view, a, b, dataset, level) for a, b in moved] for view in views)
+        found += _over_common_seeds(level, at_own, at_one)
     return found
 
 

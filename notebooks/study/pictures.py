@@ -15,7 +15,7 @@ def finding(datasets, numbers):
 
 
 def against_epochs(dataset, numbers):
-    points = tables.budget_points(numbers, dataset)
+    points = tables.budget_points(claims.of_budgets(numbers, dataset), dataset)
     points = points[points.method.isin(SHOWN)]
     if points.epochs.nunique() < 2:
         return None
@@ -38,7 +38,7 @@ def temperature_turns(numbers):
 
 
 def budget_turns(dataset, numbers):
-    columns = claims.by_budget(numbers, dataset)
+    columns = claims.by_budget(claims.of_budgets(numbers, dataset), dataset)
     several = len({name for _, name in columns}) > 1
     return figures.claims_map(columns, claims.headed()) if several else None
 

@@ -234,6 +234,9 @@ def score(numbers, a, b):
     return f"{above} / {below} of {len(differences)}"
 
 
+MOST_PLACES = 2  # that a sentence lists
+
+
 def unmasked(numbers):
     """How the paper's methods compare with training without masks, both together: a clause."""
     found = {key: against(numbers, key, "shared") for key in PAPER}
@@ -242,8 +245,11 @@ def unmasked(numbers):
     if not run:
         return f"Nothing was compared with {without} over several seeds"
     above, below = counted(differences)
+    won = [f"{name(key)} on {difference.where}" for key in run for difference in found[key]
+           if difference.direction == "above"]  # fmt: skip
+    where_won = f" ({listed(won)})" if 0 < above <= MOST_PLACES else ""
     who = f"{listed(map(name, run))} {'are' if len(run) > 1 else 'is'} above {without},"
-    text = f"{who} in {above} of {len(differences)} comparisons, below in {below}"
+    text = f"{who} in {above} of {len(differences)} comparisons{where_won}, below in {below}"
     return text if above else f"That the paper's masks help is not shown: {text}"
 
 
@@ -442,9 +448,11 @@ def turned_by_rate(numbers, dataset):
 
 
 def last_doubling(numbers, *datasets):
-    """The same of the last doubling that was run: of the usual number of epochs, else to it."""
-    around = claims.around_doubling
-    return _turns(sum((around(numbers, x) or around(numbers, x, 0.5) for x in datasets), []))
+    """The same of the last doubling that was run: of the usual number of epochs, else to it; see
+    claims.of_budgets."""
+    around, views = claims.around_doubling, {x: claims.of_budgets(numbers, x) for x in datasets}
+    pairs = [around(view, x) or around(view, x, 0.5) for x, view in views.items()]
+    return _turns(sum(pairs, []))
 
 
 def _turns(pairs):
@@ -472,10 +480,9 @@ def temperatures(numbers, dataset):
         rows = rows[rows.str.contains(tables.tag_of_longer(numbers.profile, trials))]
     tried = set(rows[rows.str.contains("@t")].str.split("@").str[0])
     own = {}
-    for key in numbers.methods(dataset):
-        if key in tried:
-            settings = plan.usual_settings(numbers.profile, dataset, key)
-            own.setdefault(settings.temperature, []).append(key)
+    for key in figures.ordered(tried):
+        settings = plan.usual_settings(numbers.profile, dataset, key)
+        own.setdefault(settings.temperature, []).append(key)
     return _who_has(own)
 
 
@@ -547,27 +554,9 @@ def best_tried(numbers, dataset, setting):
 
 
 def best_rates(numbers, dataset):
-    """The same of the learning rates tried at each method's own temperature, and, where all have
-    the usual one, how far below its best that leaves any of them; "" before they are tried."""
-    best = _best(tables.rates_tried(numbers, dataset))
-    if not best:
-        return ""
-    if plan.own_rates(numbers.profile, base_of(dataset)[0]):
-        return f"{best}; each was taken"
-    usual = plan.usual_settings(numbers.profile, dataset).learning_rate
-    lost = lost_by_one_rate(numbers, dataset)
-    return f"{best}; {usual:g}, taken for all, is at most {lost} points below"
-
-
-def lost_by_one_rate(numbers, dataset):
-    """How far below its best in the trials of learning rates the usual one leaves any method, in
-    points; "" before they are."""
-    rows = tables.rates_tried(numbers, dataset)
-    if rows.empty:
-        return ""
-    means = _means(rows)
-    usual = plan.usual_settings(numbers.profile, dataset).learning_rate
-    return f"{100 * (means.max(axis=1) - means[usual]).max():.1f}"
+    """The same of the learning rates tried at each method's own temperature, of which it takes the
+    best; "" before they are tried."""
+    return _best(tables.rates_tried(numbers, dataset))
 
 
 def _means(rows):
@@ -658,4 +647,4 @@ def provenance(numbers):
 def sources(numbers):
     """Each source of data with the number of its rows, a list in Markdown."""
     counted = numbers.rows.data_source.value_counts().items()
-    return "\n".join(f"* {source}: {number:,} numbers" for source, number in counted)
+    return "\n".join(f"* {source}: {number:,}" for source, number in counted)

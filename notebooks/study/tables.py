@@ -63,6 +63,11 @@ class Numbers:
         """The methods run on a data set, in the order of METHODS."""
         return figures.ordered(self.plain[self.plain.dataset == dataset].method)
 
+    def at_one_rate(self, dataset):
+        """The numbers of one data set, all methods at the same learning rate; see at_one_rate. For
+        values and claims.pairs: of a machine's own numbers the summary is that of the files."""
+        return type(self)(self.profile, at_one_rate(self.rows, self.profile, dataset))
+
     def values(self, dataset, level, metric):
         """Values of one metric, a row for each (recorded, seed) and a column for each method."""
         rows = self.rows
@@ -461,6 +466,16 @@ def without_tag(rows, tag):
     found = names.str.contains(tag + "@", regex=False)
     names = names.str.replace(tag + "@", "@", n=1, regex=False).str.removesuffix("@")
     return rows.assign(method=names)[found]
+
+
+def at_one_rate(rows, profile, dataset):
+    """The rows of a data set's methods at the learning rate of all, under the labels of those that
+    have no other of their own; the short budget's, whose labels name no rate, are not for it."""
+    rate = plan.usual_settings(profile, dataset).learning_rate
+    tag, own = plan.TAGS["learning_rate"](rate), plan.own_rates(profile, dataset)
+    elsewhere = rows.method.str.split("@").str[0].isin(own) & ~rows.method.str.endswith(tag)
+    rows = rows[(rows.dataset == dataset) & ~elsewhere]
+    return rows.assign(method=rows.method.str.removesuffix(tag))
 
 
 def budget_points(numbers, dataset="cifar100"):

@@ -3,7 +3,8 @@ templates whose numbers and verdicts are filled in, so that text and data cannot
 
 In a template {{ expression }} is replaced by its text, and the lines from <!-- if expression -->
 to <!-- end --> stay only where the expression is true. An expression calls what sentences.py and
-this module offer (see `words`); early.…, brief.…, cool.… and slow.… say the same of other runs.
+this module offer (see `words`); early.…, brief.…, cool.…, slow.… and one_rate.… (CIFAR-100's
+alone) say the same of other runs.
 """
 
 import re
@@ -25,7 +26,7 @@ OFFERED = """
     budget_of_bits code rounding sources learned temperatures doubled crossings
     first_run highest ends average turned best_tried from_scratch scratch_doubled budget_rule
     settled reversed_by_doubling turned_by_doubling turned_by_rate last_doubling
-    best_rates lost_by_one_rate change
+    best_rates change
 """  # of sentences.py
 NAMES = {
     "MNIST": MNIST,
@@ -56,13 +57,16 @@ def accuracies(numbers, dataset):
 
 def budgets(numbers, dataset=MNIST):
     """Linear accuracy on a data set at the short budget, whose temperature and learning rate all
-    methods share, and at the usual one, where each has its own; folded."""
+    methods share, and at the usual one, where each has its own, also at that learning rate; folded.
+    """
     short = numbers.tagged(tables.tag_of_short(numbers.profile, dataset))
     usual, few = tables.epochs_of(numbers, dataset), plan.SHORT[dataset]
-    brief = f"{few['epochs']} epochs, T={few['temperature']}"
+    brief, long = f"{few['epochs']} epochs, T={few['temperature']}", f"{usual} epochs"
+    views = {brief: short, long: numbers}
     if plan.own_rates(numbers.profile, dataset):
-        brief += f", rate {plan.usual_settings(numbers.profile, dataset).learning_rate:g}"
-    views = {brief: short, f"{usual} epochs": numbers}
+        rate = f", rate {plan.usual_settings(numbers.profile, dataset).learning_rate:g}"
+        one = numbers.at_one_rate(dataset)
+        views = {brief + rate: short, long + rate: one, f"{long}, own rate": numbers}
     views = {title: view for title, view in views.items() if view.methods(dataset)}
     methods = figures.ordered(key for view in views.values() for key in view.methods(dataset))
     parts = [_at_budget(view, dataset, title, methods) for title, view in views.items()]
@@ -78,7 +82,7 @@ def _at_budget(numbers, dataset, title, methods):
     first = next(iter(values.values()))
     columns = {f"{title}: seeds": [first[m].count() if m in first else "–" for m in methods]}
     for level, table in values.items():
-        columns[f"{title}: {level}"] = [tables.mean_text(table, method) for method in methods]
+        columns[level] = [tables.mean_text(table, method) for method in methods]
     return pd.DataFrame(columns)
 
 
@@ -118,8 +122,9 @@ def words(numbers):
     tags["cool"] = f"{tags['brief']}@t{plan.START_TEMPERATURE:g}"
     known = {**_offered(numbers), **NAMES, "epochs": tables.epochs_of(numbers)}
     known |= {"SCRATCH": plan.SCRATCH, "GLANCE": tables.GLANCE}
-    for name, tag in tags.items():
-        known[name] = SimpleNamespace(**_offered(numbers.tagged(tag)))
+    views = {name: numbers.tagged(tag) for name, tag in tags.items()}
+    views["one_rate"] = numbers.at_one_rate(NAMES["CIFAR"])
+    known |= {name: SimpleNamespace(**_offered(view)) for name, view in views.items()}
     return known
 
 
