@@ -245,9 +245,8 @@ def _require_masks(masks, shape):
 
 def samples(embeddings, labels, temperature=1, positives=None, levels=True):
     """Each view as a sample of its own, x [N, D] and labels [N, L] or [N]; checks all of them."""
-    number = isinstance(temperature, int | float | np.number)
-    single = number or (isinstance(temperature, torch.Tensor) and temperature.numel() == 1)
-    fits = single and (temperature >= 0.003) & (temperature < math.inf)
+    one = isinstance(temperature, int | float) or math.prod(getattr(temperature, "shape", [0])) == 1
+    fits = one and (temperature >= 0.003) & (temperature < math.inf)
     require(fits, f"temperature must be one finite number, at least 0.003, not {temperature}")
     labels = as_labels(labels, embeddings, positives, levels)
     x = in_single(embeddings.flatten(0, -2))
@@ -313,8 +312,9 @@ def total(terms, has_positive, reduction, strict, weights=None):
     require(reduction in ("sum", "none"), f"reduction must be sum or none, not {reduction!r}")
     _require_positive(has_positive, strict)
     if weights is not None:
-        told = f"level_weights must be {len(terms)} numbers, not {weights}"
-        require(np.shape(weights) == terms.shape, told)
+        flat = isinstance(weights, list | tuple | nn.ParameterList)
+        flat, count = flat or getattr(weights, "ndim", 0) == 1, len(terms)
+        require(flat and len(weights) == count, f"give {count} level_weights, not {weights}")
         terms = torch.stack([term * weight for term, weight in zip(terms, weights)])
     return terms if reduction == "none" else terms.sum()
 

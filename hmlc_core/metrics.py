@@ -43,7 +43,7 @@ def linear_logits(train, train_labels, test, classes):
     """Logits [M, classes] of test features [M, F] by fit_linear on the training features [N, F];
     both are scaled to zero mean and unit variance over the training set, where that varies."""
     require_embeddings(test, what="test features")
-    _require_alike(train[:1], test[:1])
+    _require_alike(train[:0], test[:0])
     train, test = in_single(train), test.to(in_single(train).dtype)
     mean, scale = train.mean(0), train.std(0).clamp(min=1e-6)
     scale = torch.where(scale > 1e-5 * mean.abs(), scale, 1)
@@ -136,7 +136,7 @@ def path_metrics(independent, decoded, labels, paths):
     right ancestor, mean over the wrong samples; left out if there are none). labels: int64 [M, L].
     """
     _require_alike(independent, decoded, labels)
-    _require_alike(labels[:1], paths[:1])
+    _require_alike(labels[:0], paths[:0])
     known = (labels >= 0).all(1)
     independent, decoded, labels = independent[known], decoded[known], labels[known]
     if not len(labels):

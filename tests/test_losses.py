@@ -519,6 +519,7 @@ def test_gmm_masks_leave_no_row_with_a_constant_loss(levels):
         (dict(temperature=-1.0), "temperature"),
         (dict(temperature=math.inf), "temperature .* not inf"),
         (dict(temperature=torch.tensor([0.1, 0.2])), "temperature must be one"),
+        (dict(temperature=np.array([0.1, 0.2])), "temperature must be one"),
         (dict(temperature="0.1"), "temperature must be one finite number"),
         (dict(temperature=None), "temperature .* not None"),
         (dict(labels=torch.ones(12, dtype=torch.bool)), "integers .* not torch.bool"),
@@ -543,11 +544,17 @@ def test_bad_input_is_named(change, message, batch):
 
 @pytest.mark.parametrize("weights", [torch.ones(2, 2), {0: 1, 1: 2}, 1.0, "ab", [1.0]])
 def test_level_weights_are_a_number_for_each_level(weights, batch):
-    with pytest.raises(ValueError, match="level_weights must be 2 numbers, not"):
+    with pytest.raises(ValueError, match="give 2 level_weights, not"):
         losses.masked_hierarchical_loss(*batch, masks.shared_masks(batch[0], 2), 0.1, weights)
 
 
-@pytest.mark.parametrize("weights", [[1, 2], (1.0, 2.0), np.ones(2), torch.ones(2)])
+LEARNS = [torch.nn.Parameter(torch.tensor(1.0)) for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [[1, 2], (1.0, 2.0), np.ones(2), torch.ones(2), LEARNS, torch.nn.ParameterList(LEARNS)],
+)
 def test_level_weights_may_be_of_any_kind(weights, batch):
     made = masks.shared_masks(batch[0], 2)
     losses.masked_hierarchical_loss(*batch, made, 0.1, weights).item()
@@ -599,7 +606,7 @@ def test_bad_hierarchical_input_is_named(batch):
             lambda: losses.masked_hierarchical_loss(
                 z, labels, masks.shared_masks(z, 2), level_weights=[1, 2, 3]
             ),
-            r"level_weights must be 2 numbers, not \[1, 2, 3\]",
+            r"give 2 level_weights, not \[1, 2, 3\]",
         ),
         (lambda: losses.hmce_loss(z, labels, variant="best"), "'best'"),
         (lambda: losses.hmce_loss(z, labels[:, :1], variant="released"), "image id"),
@@ -707,7 +714,7 @@ def test_one_mask_for_all_levels_is_that_mask_at_each(batch, unknown, large, mon
     assert [count for *_, count in found] == ([1, 3] if large == 0 else [0, 0])
 
 
-@pytest.mark.parametrize("weights", [None, [1.0, 2.0], torch.ones(2)])
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0], torch.ones(2), LEARNS])
 @pytest.mark.parametrize("temperature", [0.1, torch.tensor(0.1)])
 def test_a_loss_that_looks_at_shapes_alone_is_compiled_whole(weights, temperature):
     z, labels = torch.randn(16, 8), torch.arange(32).view(16, 2) % 4

@@ -149,6 +149,12 @@ def test_shapes_and_kinds_that_do_not_fit_are_named():
             wrong()
 
 
+def test_no_samples_and_no_paths_have_the_metrics_that_they_have():
+    paths, none = torch.tensor([[0, 0], [1, 1]]), torch.zeros(0, 2, dtype=torch.long)
+    assert metrics.path_metrics(none, none, none, paths) == {}
+    assert metrics.path_metrics(paths, paths, paths, none)["tice"] == 1
+
+
 @pytest.mark.parametrize("kinds", [(torch.half, torch.half), (torch.float, torch.double)])
 def test_linear_logits_take_any_precision(kinds):
     x, y = clusters(n=60)
