@@ -4,7 +4,7 @@ import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 
-from hmlc_core import models, views
+from hmlc_core import views
 from hmlc_core.checks import choose, require
 
 DATA_FIELDS = ("digits", "canvas", "train_size", "test_size", "fresh")
@@ -65,7 +65,6 @@ class Settings:
         for name, among in CHOICES.items():
             value = getattr(self, name)
             require(value in among, f"{name} must be one of {', '.join(among)}, not {value!r}")
-        choose("encoder", self.encoder, models.ENCODERS | models.OF_TIMM)
         require(self.temperature >= 0.003, f"temperature must be >= 0.003, not {self.temperature}")
         require(self.batch_size > 1, "batch_size must be 2 or more, to have negatives, not 1")
 

@@ -73,13 +73,6 @@ def test_a_setting_that_trains_nothing_is_refused(name, value, least):
     assert getattr(Settings(**{name: least}), name) == least
 
 
-def test_an_unknown_encoder_is_named_with_those_there_are(monkeypatch):
-    with pytest.raises(ValueError, match="unknown encoder 'foo': choose from small_cnn, .*adapter"):
-        Settings(encoder="foo")
-    monkeypatch.setitem(models.ENCODERS, "foo", (None, 1))  # one's own
-    assert Settings(encoder="foo").encoder == "foo"
-
-
 def test_a_setting_has_the_type_of_its_field_so_that_equal_ones_are_one_run():
     given = dict(dim=8.0, epochs=np.int64(3), learning_rate=1, weight_decay=0, fresh=np.True_)
     settings = Settings(**given)
