@@ -1037,6 +1037,13 @@ def test_the_last_doubling_is_beyond_the_usual_epochs_where_that_was_run():
     assert sentences.last_doubling(numbers, "cifar100") == turns("one", "one", "one", "none")
 
 
+def test_one_epoch_has_no_half():
+    made = pd.DataFrame(at_budgets("split", {1: 0.9}), columns=results.COLUMNS)
+    numbers = sentences.Reference("smoke", made.assign(recorded=False))
+    assert claims.around_doubling(numbers, MNIST, 0.5) == []
+    assert len(claims.of_budgets(numbers, MNIST).rows) == len(made)
+
+
 def test_who_is_above_and_below_in_a_tail():
     values = {"split": [0.5, 0.6], "g_hmlc": [0.3, 0.4], "a_hmlc": [0.7, 0.8], "sign": [0.5, 0.7]}
     made = [

@@ -219,6 +219,8 @@ def around_doubling(numbers, dataset, share=1):
         list of (Difference, Difference); empty where not both were run.
     """
     few = round(share * tables.epochs_of(numbers, dataset))
+    if not few:  # of one epoch there is no half
+        return []
     tags = [tables.tag_of_epochs(numbers.profile, dataset, n) for n in (few, 2 * few)]
     found = []
     for level in numbers.levels(dataset):
