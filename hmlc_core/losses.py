@@ -209,21 +209,22 @@ class MaskedHierarchicalLoss(SupConLoss):
     """masked_hierarchical_loss as a module: MaskedHierarchicalLoss(gmm_masks)(embeddings, labels).
 
     `masks`: function (embeddings [N, D], levels) -> masks [L, N, D], or a module called alike, such
-    as AttentionMasks(dim, levels), whose parameters then are this one's.
+    as AttentionMasks(dim, levels), whose parameters then are this one's; so are level weights that
+    learn (an nn.Parameter or an nn.ParameterList).
     """
 
     function = staticmethod(masked_hierarchical_loss)
 
-    def __init__(self, masks, temperature=0.1, **options):
+    def __init__(self, masks, temperature=0.1, level_weights=None, **options):
         super().__init__(temperature, **options)
         made = callable(masks) and not isinstance(masks, type)
         require(made, f"masks must be a function, or a module made before, not {masks!r}")
-        self.masks = masks
-        self.level_weights = options.get("level_weights")  # a Parameter learns with this module
+        self.masks, self.level_weights = masks, level_weights
 
     def forward(self, embeddings, labels, **given):
         labels = as_labels(labels, embeddings, given.get("positives"))
         masks = masks_of(self.masks, embeddings, labels.shape[1])
+        given = {"level_weights": self.level_weights} | given
         return super().forward(embeddings, labels, masks=masks, **given)
 
 
@@ -270,8 +271,8 @@ def as_labels(labels, embeddings, positives=None, levels=True):
     given = f"for embeddings {list(embeddings.shape)}, not {labels.dtype} {list(labels.shape)}"
     require(fits, f"labels must be {wanted} {given}")
     shape = [*labels.shape[1:], n, n]
-    kind, size = (getattr(positives, name, "") for name in ("dtype", "shape"))
-    fits, given = kind is torch.bool and [*size] == shape, f"{type(positives)} {kind} {[*size]}"
+    kind, size = getattr(positives, "dtype", ""), [*getattr(positives, "shape", "")]
+    fits, given = kind is torch.bool and size == shape, f"{type(positives)} {kind} {size}"
     require(positives is None or fits, f"positives must be a bool tensor {shape}, not {given}")
     return labels.to(embeddings.device, torch.long)
 
@@ -312,8 +313,8 @@ def total(terms, has_positive, reduction, strict, weights=None):
     require(reduction in ("sum", "none"), f"reduction must be sum or none, not {reduction!r}")
     _require_positive(has_positive, strict)
     if weights is not None:
-        flat = isinstance(weights, list | tuple | nn.ParameterList)
-        flat, count = flat or getattr(weights, "ndim", 0) == 1, len(terms)
+        count, in_list = len(terms), isinstance(weights, list | tuple | nn.ParameterList)
+        flat = in_list or getattr(weights, "ndim", 0) == 1
         require(flat and len(weights) == count, f"give {count} level_weights, not {weights}")
         terms = torch.stack([term * weight for term, weight in zip(terms, weights)])
     return terms if reduction == "none" else terms.sum()

@@ -44,8 +44,8 @@ def small(**change):
         (dict(labels=np.full((4, 2), 2)), ValueError, "level 'a' must lie in -1..1 .*found 2..2"),
         (dict(labels=np.full((4, 2), -2)), ValueError, "-2"),
         (dict(class_names=[["x", "y"]]), ValueError, "1 lists of class names for 2 levels"),
-        (dict(class_names=["xy", "zw"]), ValueError, "class_names must be a list .* text 'xy'"),
-        (dict(level_names="ab"), ValueError, "level_names must be a list of names, .* text 'ab'"),
+        (dict(class_names=["xy", "zw"]), ValueError, "class_names, must be a list .* text 'xy'"),
+        (dict(level_names="ab"), ValueError, "level_names, .* must be a list .* text 'ab'"),
     ],
 )
 def test_parts_that_do_not_fit_are_named(change, error, message):

@@ -571,6 +571,13 @@ def test_level_weights_that_learn_are_parameters_of_the_module(batch):
     with torch.no_grad():
         weights.zero_()
     assert loss(*batch).item() == 0 < copied(*batch).item()
+    copied.level_weights = None
+    one, half = (copied(*batch, **given).item() for given in ({}, {"level_weights": [0.5, 0.5]}))
+    assert half == pytest.approx(one / 2)
+    listed = losses.MaskedHierarchicalLoss(
+        masks.shared_masks, level_weights=torch.nn.ParameterList([torch.tensor(1.0)] * 2)
+    )
+    assert listed(*batch).item() == pytest.approx(one) and len(listed.state_dict()) == 2
 
 
 def test_embeddings_that_masks_hide_are_named_beside_labels():

@@ -327,6 +327,9 @@ def one_loss_far_below_on_cifar(numbers):
         values = view.values(dataset, level, "linear_accuracy")
         others = [key for key in view.methods(dataset) if key != "hmce_paper"]
         assert values["hmce_paper"].dropna().max() < values[others].min(axis=None)
+    for place in CIFAR:
+        assert gap(numbers.at_one_rate("cifar100"), "hmce_released", "supcon", *place)[1] == \
+            "undecided"  # fmt: skip
 
 
 def variance_by_reading(numbers):

@@ -59,12 +59,12 @@ class HierarchicalDataset:
             self.parts = self._checked_parts(np.asarray(self.parts))
 
     def _check_lists(self):
-        for what, names in (
-            ("level_names", self.level_names),
-            *(("each of class_names", names) for names in self.class_names),
-        ):
+        for names in (self.level_names, self.class_names, *self.class_names):
             if isinstance(names, str):
-                raise ValueError(f"{what} must be a list of names, not the text {names!r}")
+                raise ValueError(
+                    "level_names, and each of class_names, must be a list of names, not the text "
+                    f"{names!r}"
+                )
 
     def _check_images(self):
         if self.images.dtype != np.uint8:

@@ -71,8 +71,9 @@ SEEDS_METHODS += ("g_hmlc", "a_hmlc")
 TUNING_METHODS = ("cross_entropy", "hmce_paper", "shared", "g_hmlc", "a_hmlc")
 BUDGET_MNIST = ("cross_entropy", *MAIN)
 BUDGET_TABLE1 = ("cross_entropy", "hmce_released", "shared", "split", "g_hmlc", "a_hmlc")
-FASTER_AT_BUDGETS = {name: tuple(key for key in BUDGET_TABLE1 if key in FASTER[name])
-                  for name in FASTER}  # fmt: skip
+FASTER_AT_BUDGETS = {
+    name: tuple(key for key in BUDGET_TABLE1 if key in keys) for name, keys in FASTER.items()
+}
 BATCH_METHODS = ("shared", "g_hmlc")
 RATE_METHODS = ("shared", "split", "g_hmlc", "a_hmlc")
 LEVELS_METHODS = ("hmce_paper", "shared", "split", "sign", "g_hmlc", "a_hmlc")
