@@ -51,7 +51,7 @@ COUNTS = {
         "tuning": 282,
         "variants": 9,
         "ours": 51,
-        "all": 1435,
+        "all": 1440,
     },
 }
 COUNTS["paper"] = COUNTS["cpu"] | {"all": 1350}
@@ -210,7 +210,7 @@ def test_a_method_has_its_own_learning_rate_beside_its_temperature(monkeypatch):
 def test_what_has_three_times_the_learning_rate_is_also_trained_at_the_usual_one(
     name, half_or_twice, usual
 ):
-    asked = ["ablation", "budget", name, "seeds"]
+    asked = ["ablation", "budget", "claims", name, "seeds"]
     plans = plan.planned_runs("cpu", asked, name)
     rates = {one.label: one.settings.learning_rate for one in plans}
     for method in plan.FASTER[name]:

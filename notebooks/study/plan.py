@@ -39,7 +39,7 @@ TEMPERATURES["gpu"] = TEMPERATURES["cpu"]  # of the small nets' trials
 
 # The same of learning rates.
 FASTER = {  # at 0.03; the others have the preset's 0.01
-    "cifar100": ("supcon", "hmce_released", "shared", "split", "sign", "g_hmlc"),
+    "cifar100": ("supcon", "hmce_released", "shared", "split", "sign", "g_hmlc", "heads"),
     "modelnet10": ("cross_entropy", "supcon", "rectified", "g_hmlc", "a_hmlc"),
 }
 LEARNING_RATES = {"cpu": {name: dict.fromkeys(keys, 0.03) for name, keys in FASTER.items()}}
