@@ -5,7 +5,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from hmlc_core.checks import choose
+from hmlc_core.checks import choose, require
 
 
 class SmallCNN(nn.Module):
@@ -73,6 +73,7 @@ def resnet(channels, depth, stem="imagenet"):
 
     stem "cifar": 3x3 convolution without pooling, for 32x32 pictures (SupCon's).
     """
+    require(stem in ("imagenet", "cifar"), f"stem must be imagenet or cifar, not {stem!r}")
     net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
     if stem == "cifar":
         net.conv1, net.maxpool = nn.Conv2d(channels, 64, 3, 1, 1, bias=False), nn.Identity()

@@ -41,8 +41,8 @@ class Run:
     method: str
     settings: Settings
     seed: int
-    model: methods.Model
-    history: list
+    model: methods.Model = field(repr=False)
+    history: list = field(repr=False)
     folder: Path
     config_hash: str
     device: torch.device

@@ -4,6 +4,7 @@ import copy
 import gzip
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import torch
 from hmlc_core import HierarchicalDataset, build_hierarchical_mnist, files, load_dataset, preset
 from hmlc_core.data import load, mnist
 from hmlc_core.data.dataset import long_tailed, tail_order, tail_sizes
+from hmlc_core.runs import Run
 
 
 def small(**change):
@@ -26,6 +28,13 @@ def small(**change):
         class_names=[["x", "y"], ["p", "q", "r"]],
     )
     return HierarchicalDataset(**(parts | change))
+
+
+def test_what_a_notebook_shows_of_a_data_set_and_a_run_is_short(dataset):
+    shown = "<hierarchical_mnist, train: 96 images [24, 24, 1], 10 of central, 10 of subsidiary>"
+    assert repr(dataset) == shown
+    of_run = repr(Run(dataset, "shared", None, 7, "net", [{"loss": 1.5}], None, "1a", "cpu", "s"))
+    assert shown in of_run and "seed=7" in of_run and not re.search("net|1.5", of_run)
 
 
 @pytest.mark.parametrize(

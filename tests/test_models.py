@@ -37,6 +37,11 @@ def test_frozen_stages_keep_their_statistics_in_training(pretrained):
     assert not wrapped[0].net.bn1.training and wrapped[0].net.layer4.training
 
 
+def test_a_stem_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match="stem must be imagenet or cifar, not 'cifar10'"):
+        models.resnet(3, 18, stem="cifar10")
+
+
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_projection_head(batch_norm):
     head = models.projection_head(6, 4, batch_norm)

@@ -213,12 +213,12 @@ def test_verdicts_name_the_best_and_what_it_is_worth(dataset):
     assert (
         short
         == "In short, best at pair: control: split, right for 81 % of the test pictures; \
-not decidedly better than control: shared."
+over the seeds not decidedly better than control: shared."
     )
     assert "nothing has been learned" in central and "nothing has been learned" not in pair
     assert "control: split is best with 81.0 ± 2.5 %" in pair
     assert "raw) have 60.0 %; against them it is above (+21.0 ± 2.5)" in pair
-    assert "Against the second, control: shared, it is undecided (+3.0 ±" in pair
+    assert "Against the next, control: shared, it is undecided (+3.0 ±" in pair
     better = own_data.verdicts(rows_of(raw=[0.9], split=[0.8]), data, data)
     assert better[0].startswith("In short, best at pair: raw features, right for 90 %")
     far = rows_of(raw=[0.6], split=[0.8, 0.82, 0.81], shared=[0.5, 0.51, 0.52])
@@ -232,9 +232,16 @@ not decidedly better than control: shared."
     one_picture = rows_of(raw=[0.8], split=[0.82, 0.82], shared=[0.8, 0.81])
     short, _, pair = own_data.verdicts(one_picture, data, data)
     assert "against them it is +2.0 in every seed." in pair and "than raw features and" in short
+    tied = rows_of(raw=[0.8], split=[0.82, 0.82], shared=[0.8, 0.84], sign=[0.7, 0.82])
+    short, _, pair = own_data.verdicts(tied, data, data)
+    assert "them control: shared is undecided (+2.0 ± 25.4) and control: split is +2.0" in pair
+    assert "next, control: sign, control: shared is undecided" in pair
+    assert short.endswith("better than raw features and control: sign.")
+    even = own_data.verdicts(rows_of(raw=[0.8], split=[0.8] * 2, shared=[0.8] * 2), data, data)[2]
+    assert "against them they are the same in every seed." in even
     equal = own_data.verdicts(rows_of(raw=[0.8], split=[0.8, 0.8]), data, data)[2]
     assert "against them it is the same in every seed." in equal
-    assert "the second" not in same and "points, more than these differences; the" in same
+    assert "the next" not in same and "points, more than these differences; the" in same
 
 
 def test_best_method_is_that_of_the_finest_level_which_was_tested():

@@ -265,7 +265,7 @@ def test_tails_are_accuracies_of_head_and_tail():
     assert table.loc["G-HMLC", "least frequent"].startswith("40.5")
     assert table.loc["G-HMLC", "least frequent − split"].startswith("+10.0")
     claim = claims.imbalance(numbers, "g_hmlc")
-    found = [d.where.removeprefix("long tail 1:10, ") for d in claim.differences]
+    found = [d.where.removeprefix("long tail 10:1, ") for d in claim.differences]
     assert found == ["most frequent", "least frequent"]
     assert [d.value for d in claim.differences] == pytest.approx([0.1, 0.1])
 

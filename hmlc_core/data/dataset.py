@@ -58,6 +58,11 @@ class HierarchicalDataset:
         if self.parts is not None:
             self.parts = self._checked_parts(np.asarray(self.parts))
 
+    def __repr__(self):
+        levels = (f"{len(known)} of {n}" for n, known in zip(self.level_names, self.class_names))
+        size = f"{len(self.images)} images {[*self.images.shape[1:]]}, {', '.join(levels)}"
+        return f"<{self.name}, {self.split}: {size}>"
+
     def _check_lists(self):
         for names in (self.level_names, self.class_names, *self.class_names):
             if isinstance(names, str):

@@ -26,8 +26,8 @@ DATASETS = {
     "hierarchical_mnist": "Hierarchical MNIST",
     "hierarchical_mnist_three": "three levels",
     "hierarchical_mnist_path": "a tree (10 + 100 classes)",
-    "hierarchical_mnist_tail10": "long tail 1:10",
-    "hierarchical_mnist_tail50": "long tail 1:50",
+    "hierarchical_mnist_tail10": "long tail 10:1",
+    "hierarchical_mnist_tail50": "long tail 50:1",
 }
 VARIANTS = {"": "", "_tuning": " (validation)", "_swapped": " (swapped)", "_super": " (super)"}
 LEVELS = [  # every coarse level before the finer ones of its data set
@@ -220,10 +220,11 @@ def _abreast(number, most, width, height, **more):
 
 
 def mean_image(dataset):
-    """The mean of all images, as its square root, so that faint parts show."""
+    """The mean of all images, bright parts cut off, so that faint ones show."""
     figure, axis = plt.subplots(figsize=(2.6, 2.6))
-    axis.imshow(dataset.images.mean(0).squeeze() ** 0.5)
-    axis.set_title("mean image (square root)")
+    mean = dataset.images.mean(0).squeeze()
+    axis.imshow(mean, vmax=2 * np.median(mean))
+    axis.set_title("mean image, cut off at twice its median")
     axis.axis("off")
     return figure
 

@@ -289,28 +289,27 @@ def verdicts(rows, train, test):
 def _headline(rows, levels):
     finest = [level for level in levels if len(_accuracies(rows, level))][-1]
     frame = _accuracies(rows, finest)
-    if RAW in frame:  # one run for all seeds
-        frame[RAW] = frame[RAW].mean()
     means = frame.mean()
     alike = np.isclose(means, means.max())
     best, others = means.index[alike], means.index[~alike]
     right = f"right for {100 * means.max():.0f} % of the test pictures"
     text = f"In short, best at {finest}: {', '.join(map(figures.method_name, best))}, {right}"
-    gains = {
-        name: results.mean_and_interval((frame[best[0]] - frame[name]).dropna()) for name in others
-    }
-    near = [name for name, (value, half_width) in gains.items() if not value > half_width > 0]
+    near = [name for name in others if not all(v > h > 0 for v, h in _over(frame, best, name))]
     if near:
-        text += f"; not decidedly better than {sentences.listed(map(figures.method_name, near))}"
+        names = sentences.listed(map(figures.method_name, near))
+        text += f"; over the seeds not decidedly better than {names}"
     return f"{text}."
 
 
 def _accuracies(rows, level):
-    """Linear accuracy at a level, index = seeds, columns = methods in their order."""
+    """Linear accuracy at a level, index = seeds, columns = methods in their order; the one run of
+    untouched features for every seed."""
     rows = [r for r in rows if r["metric"] == "linear_accuracy" and r["level"] == level]
     if not rows:
         return pd.DataFrame()
     table = pd.DataFrame(rows).pivot_table(index="seed", columns="method", values="value")
+    if RAW in table:
+        table[RAW] = table[RAW].mean()
     return table[methods_of(rows)]
 
 
@@ -324,16 +323,26 @@ def _verdict(level, frame, guess, tested):
     parts[0] += f"; guessing the largest class gives {results.percent(guess)} %."
     if share <= guess:
         parts.append("So nothing has been learned of this level.")
-    gains = _gains(frame, best[0], others)
-    parts += [f"{who} it is {_worth(*gain)}." for who, gain in gains.items()]
+    gains = _gains(frame, best, others)
+    parts += [f"{who} {_worths(best, values)}." for who, values in gains.items()]
     draw = 1.96 * math.sqrt(max(share * (1 - share), 0.01) / tested)
-    small = gains and all(abs(value) < draw for value, _ in gains.values())
+    small = gains and all(abs(value) < draw for values in gains.values() for value, _ in values)
     parts.append(
         f"Another {tested} test pictures would move each number by up to about {100 * draw:.0f} "
         f"points{', more than these differences' if small else ''}; the intervals are of the "
         "seeds alone."
     )
     return " ".join(parts)
+
+
+def _worths(best, gains):
+    """ "it is above (+1.0 ± 0.5)"; of several that differ, each by its name."""
+    said = [_worth(*gain) for gain in gains]
+    if len(set(said)) == 1:
+        return f"{'they are' if len(best) > 1 else 'it is'} {said[0]}"
+    return sentences.listed(
+        f"{figures.method_name(name)} is {one}" for name, one in zip(best, said)
+    )
 
 
 def _worth(value, half_width):
@@ -345,18 +354,22 @@ def _worth(value, half_width):
 
 
 def _gains(frame, best, others):
-    """{first words of a sentence: (difference, half width) of the best method}, against the
-    untouched features and the best of the others, where there are such."""
+    """{first words of a sentence: [(difference, half width) of each of the best methods]}, against
+    the untouched features and the best of the others, where there are such."""
     gains = {}
     if RAW in frame:
-        raw = frame[RAW].iloc[0]
-        who = f"The untouched features (raw) have {results.percent(raw)} %; against them"
-        gains[who] = results.mean_and_interval(frame[best].dropna() - raw)
+        raw = results.percent(frame[RAW].iloc[0])
+        who = f"The untouched features (raw) have {raw} %; against them"
+        gains[who] = _over(frame, best, RAW)
     if len(others):
-        change = (frame[best] - frame[others[0]]).dropna()
-        who = f"Against the second, {figures.method_name(others[0])},"
-        gains[who] = results.mean_and_interval(change)
+        who = f"Against the next, {figures.method_name(others[0])},"
+        gains[who] = _over(frame, best, others[0])
     return gains
+
+
+def _over(frame, best, other):
+    """(Difference, half width) of each of the best methods to another, over common seeds."""
+    return [results.mean_and_interval((frame[one] - frame[other]).dropna()) for one in best]
 
 
 def _are_best(methods, share, half):

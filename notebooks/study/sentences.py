@@ -17,6 +17,7 @@ from study.plan import MNIST
 # Controls whose masks, if they have any, identify nothing.
 CONTROLS = ("shared", "split", "random", "sign", "rectified")
 PAPER = ("g_hmlc", "a_hmlc")
+EXPLAINED = ("supcon", "heads")  # methods whose names say in brackets what they are
 COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 COUNTS += ("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen")
 COUNTS += ("eighteen", "nineteen", "twenty")
@@ -59,6 +60,8 @@ def has(numbers, dataset, *methods):
 def name(method):
     """A method's name in running text: controls and ours in italics, without saying what."""
     kind, colon, plain = figures.method_name(method).rpartition(": ")
+    if method in EXPLAINED:
+        plain = plain.partition(" (")[0]
     return f"*{plain}*" if colon else plain
 
 
@@ -390,7 +393,8 @@ def first_run(numbers, method):
         return f"{name(method)} was not run"
     accuracy = table[method].xs(0, level="seed").iloc[0]
     word = "learned" if accuracy > LEARNED else "did not learn"
-    return f"{name(method)}'s run {word} the {SMALL} level ({results.percent(accuracy)} %)"
+    share = f"linear accuracy {results.percent(accuracy)} %"
+    return f"{name(method)}'s run {word} the {SMALL} level ({share})"
 
 
 def reversed_by_doubling(numbers, a, b):
@@ -536,15 +540,10 @@ def budget_rule(numbers):
     table = tables.budget_trials(numbers)
     if table.empty:
         return ""
-    half, usual, twice = table.columns
-    first = table.loc["cross_entropy"]
-    reached = [f"{' / '.join(map(results.percent, first[n]))} after {n}" for n in (half, usual)]
-    change = (table[twice] - table[usual]).groupby(level="method", sort=False).agg(list)
-    moved = [key for key in change.index if max(map(abs, change[key])) > SETTLED]
-    steps = {key: " / ".join(amount(x, digits=2) for x in change[key]) for key in moved}
-    texts = [f"{name(key)} ({steps[key]})" for key in moved]
-    last = f"by {listed(texts)}" if texts else "by none"
-    return f"cross-entropy has {listed(reached)} epochs; missed at {usual} {last}"
+    _, usual, twice = table.columns
+    most = (table[twice] - table[usual]).abs().groupby(level="method", sort=False).max()
+    moved = [name(key) for key in most.index[most > SETTLED]]
+    return f"missed at {usual} by {listed(moved) if moved else 'none'}"
 
 
 def best_tried(numbers, dataset, setting):
