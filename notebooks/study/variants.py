@@ -132,7 +132,7 @@ VARIANTS = (
 )
 SEPARABILITY = _ours("separability", "ours: separability", SeparabilityMasks, "this project")
 PROTOTYPE_HEADS = Method(
-    "prototype_heads", "ours: prototypes on a head per level", "ours", "this project",
+    "prototype_heads", "ours: prototype heads", "ours", "this project",
     PrototypeHeads, projected=False,
 )  # fmt: skip
 METHODS.update({method.key: method for method in (SEPARABILITY, PROTOTYPE_HEADS, *VARIANTS)})
