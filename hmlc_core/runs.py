@@ -80,7 +80,8 @@ class Run:
         return replace(self, model=model.eval(), history=history, folder=folder, _outputs={})
 
     def data(self, split):
-        """The data set of a split by name; a data set passes through.
+        """The data set of a split by name, "train" what the run was trained on; a data set passes
+        through.
 
         Raises:
             ValueError: a split that is not of the run's data set, or images of another shape.
@@ -90,8 +91,8 @@ class Run:
             require(shape == trained, f"trained on images {trained}, which {shape} do not fit")
             return split
         if split not in self._data:
-            own = self.dataset
-            other = own if split == own.split else load_dataset(own.name, self.settings, split)
+            own, known = self.dataset, split in ("train", self.dataset.split)
+            other = own if known else load_dataset(own.name, self.settings, split)
             of_own, of_other = ((x.images.shape[1:], x.class_names, x.source) for x in (own, other))
             told = f"the run was not trained on load_dataset({own.name!r})"
             advice = f"give its {split} set as a HierarchicalDataset instead of a name"

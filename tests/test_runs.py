@@ -55,6 +55,14 @@ def fit(dataset, tmp_path):
     return call
 
 
+@pytest.mark.parametrize("split", ["fit", "validation"])
+def test_train_is_what_a_run_was_trained_on(fit, dataset, split):
+    """Not the named training split, which may hold the pictures that it is tested on."""
+    part = dataclasses.replace(dataset, split=split)
+    run = fit(data=part)
+    assert run.data("train") is part and run.data(split) is part
+
+
 @pytest.fixture
 def no_training(monkeypatch):
     """A function after which nothing can be trained, or, if asked, not even encoded."""

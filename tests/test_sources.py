@@ -6,6 +6,7 @@ import http.server
 import os
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -177,6 +178,8 @@ def test_cifar100_from_the_users_file(folder):
 
     assert of(fit) | of(validation) == of(train) and not of(fit) & of(validation)
     assert len(load_dataset("cifar100", "smoke", "train")) == 400
+    few = replace(SMOKE, test_size=20)
+    assert [len(load_dataset("cifar100", few, part)) for part in ("validation", "test")] == [20] * 2
 
 
 def test_cifar100_archive_beside_the_users_data_is_unpacked_there(folder, monkeypatch):

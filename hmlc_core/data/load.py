@@ -54,7 +54,8 @@ def _cifar100(settings, split):
     part = "test" if split == "test" else "train"
     images, labels, class_names, source = cifar100.read(part)
     order = np.random.default_rng(0).permutation(len(images))
-    limit = settings.test_size if part == "test" else settings.train_size
+    tested = split in ("test", "validation")
+    limit = settings.test_size if tested else settings.train_size
     tenth = len(images) // 10
     chosen = {"fit": order[tenth:], "validation": order[:tenth]}.get(split, order)[:limit]
     names = ["superclass", "class"]
