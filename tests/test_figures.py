@@ -350,6 +350,10 @@ def test_cells_of_claims_have_the_number_and_the_colour_of_their_verdict():
             assert (texts[x, y], small[x, y], looks[x, y]) == (text, interval, colour)
     assert {"A", "B", "3 seeds", "how often", "theirs", "ours"} <= set(texts.values())
     assert [label.get_text() for label in axis.get_yticklabels()] == sum(groups.values(), [])
+    levels = [label.get_text() for label in axis.get_xticklabels()]
+    assert levels[:3] == ["coarse", "fine", "fine"]
+    above = {text.get_text(): text.get_position()[0] for text in axis.texts}
+    assert (above["A"], above["B"]) == (0.5, 2)
     assert list(axis.get_yticks()) == rows
     counted = [[texts[3 + 0.3 * (k - 1), y] for k in range(3)] for y in rows]
     # in the first row +2.0, nothing known, +2.0; in the second -30.0, one seed, -30.0

@@ -18,6 +18,7 @@ from hmlc_core import (
     masks,
     methods,
     models,
+    peers,
     preset,
     pretrain,
     supcon_loss,
@@ -38,6 +39,25 @@ def fit(dataset, tmp_path):
         return pretrain(data, method, settings, **more)
 
     return call
+
+
+def test_a_key_has_its_loss_and_its_masks():
+    masked = {name: (losses.masked_hierarchical_loss, getattr(masks, maker)) for name, maker in {
+        "shared": "shared_masks", "split": "split_masks", "sign": "sign_masks",
+        "rectified": "rectified_masks", "random": "random_masks", "g_hmlc": "gmm_masks",
+        "a_hmlc": "AttentionMasks"}.items()}  # fmt: skip
+    unmasked = {
+        "cross_entropy": peers.CrossEntropyHeads, "supcon": losses.finest_supcon_loss,
+        "hmce_paper": losses.hmce_loss, "hmce_released": losses.hmce_released_loss,
+        "heads": peers.PerLevelHeads, "rince": peers.rince_loss, "bhcl": peers.BHCL,
+        "level_restricted": peers.LevelRestricted,
+        "level_restricted_hyperbolic": peers.LevelRestrictedHyperbolic}  # fmt: skip
+    known = masked | {name: (loss, None) for name, loss in unmasked.items()}
+    by_batch = methods.METHODS["g_hmlc_batch"]
+    assert (by_batch.masks.func, by_batch.masks.keywords) == (masks.gmm_masks, {"scope": "batch"})
+    assert {method.key for method in methods._ALL} == {*known, "g_hmlc_batch"}
+    for name, (loss, maker) in known.items():
+        assert methods.METHODS[name].loss is loss and methods.METHODS[name].masks is maker, name
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from test_pretrained import LOOK, TINY, Net, pictures
 
-from hmlc_core import PRESETS, Settings, pretrain
+from hmlc_core import METHODS, PRESETS, Settings, pretrain
 from hmlc_core.data import pretrained
 from study import figures, induced, own_data, predictions, report_page
 
@@ -167,6 +167,17 @@ def test_the_pretrained_way_has_a_row_of_the_untouched_features(stored):
     assert "±" not in table.loc["raw features", "low"] and "±" in table.loc["control: split", "low"]
 
 
+def test_runs_are_tested_on_the_test_part(dataset, monkeypatch):
+    seen, evaluate = [], own_data.evaluation.evaluate
+    monkeypatch.setattr(
+        own_data.evaluation, "evaluate", lambda run, on: seen.append(on) or evaluate(run, on)
+    )
+    test = replace(dataset, images=dataset.images[::2].copy(), labels=dataset.labels[::2])
+    test.split, settings = "test", Settings(canvas=24, dim=8, epochs=1, batch_size=32)
+    own_data.train_all(dataset, test, ["split", "shared"], settings, [0])
+    assert len(seen) == 2 and all(one is test for one in seen)
+
+
 def test_a_run_whose_loss_explodes_is_named_and_the_others_go_on(dataset, monkeypatch, capsys):
     def pretrain_or_not(data, method, *given, **more):
         if method == "shared":
@@ -186,6 +197,7 @@ def test_a_run_whose_loss_explodes_is_named_and_the_others_go_on(dataset, monkey
         ("split", [0], r"methods must be a list such as \['split'\], not 'split'"),
         (["split"], 3, r"seeds must be a list such as \[0, 1\], not 3"),
         (["shared", "splt"], [0], "unknown method 'splt'"),
+        ([METHODS["split"]], [0], "unknown method Method.*put one of your own into METHODS"),
     ):
         with pytest.raises(ValueError, match=message):
             own_data.train_all(dataset, dataset, methods, settings, seeds)

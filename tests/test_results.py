@@ -113,6 +113,12 @@ def test_missing_methods_come_from_the_reference_and_say_so():
     assert frame.recorded.to_dict() == {"g_hmlc": False, "sign": True}
 
 
+def test_methods_that_only_this_machine_has_stay_where_the_reference_is_fuller():
+    own = pd.DataFrame(rows("g_hmlc", [0.1]) + rows("mine", [0.3]))
+    frame = results.fill(own, pd.DataFrame(rows("g_hmlc", [0.7, 0.8, 0.9])))
+    assert frame.groupby("method").value.agg(list).to_dict() == {"g_hmlc": [0.1], "mine": [0.3]}
+
+
 def test_rows_of_other_settings_are_dropped(tmp_path):
     where = tmp_path / "r.csv"
     results.add(

@@ -71,6 +71,7 @@ def test_loaded_run_gives_what_the_trained_one_gave(stored):
         assert torch.equal(loaded.level_masks(split), run.level_masks(split))
     assert {row["level"]: row["value"] for row in linear_evaluation(loaded)} == accuracy
     assert (loaded.settings, loaded.seed, loaded.seconds) == (SETTINGS, 0, run.seconds)
+    assert not load(folder).model.training  # BatchNorms have their statistics before any use
 
 
 def test_the_weights_that_come_with_the_project_have_cards_without_what_is_new():

@@ -19,7 +19,6 @@ from hmlc_core import METHODS, files, pretrain
 from hmlc_core.checks import choose, require
 from hmlc_core.data import pretrained
 from hmlc_core.data.notes import some
-from hmlc_core.methods import get as get_method
 from hmlc_core.runs import level_logits
 from hmlc_core.settings import DATA_FIELDS, PRESETS, Settings
 from study import evaluation, figures, induced, results, sentences, work
@@ -195,7 +194,7 @@ def train_all(train, test, methods, settings, seeds=None):
     if not methods:
         raise ValueError("methods is empty: name at least one key of hmlc_core.METHODS")
     for method in methods:
-        get_method(method)  # before any is trained
+        choose("method", method, METHODS, ", or put one of your own into METHODS")
     runs, rows, broken = {}, [], {}
     for seed in seeds_to_train(seeds, runs):
         for method in methods:
