@@ -95,10 +95,10 @@ def _as_in_training(device, way):
         return way()
 
 
-def report(title, seconds, ours):
-    """Print the ratio of each median to that of `ours`."""
-    threads = f"{torch.get_num_threads()} CPU threads"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else threads
-    print(f"\n{title} ({device}, {platform.machine()}, torch {torch.__version__})")
+def report(title, seconds, ours, device="cpu"):
+    """Print the ratio of each median to that of `ours`; device: on which they were measured."""
+    on_gpu, threads = torch.device(device).type == "cuda", torch.get_num_threads()
+    where = torch.cuda.get_device_name(device) if on_gpu else f"{threads} CPU threads"
+    print(f"\n{title} ({where}, {platform.machine()}, torch {torch.__version__})")
     for name, value in seconds.items():
         print(f"  {name:<55} {value / seconds[ours]:8.2f} x   ({1e3 * value:.1f} ms)")

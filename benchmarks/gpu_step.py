@@ -10,10 +10,11 @@ from study import work
 
 def parts(kind, channels, classes):
     settings = preset("gpu", kind)
-    ways = step_parts(settings, classes, channels, device=devices.best_device())
+    device = devices.best_device()
+    ways = step_parts(settings, classes, channels, device=device)
     title = f"{kind}, {settings.encoder} at {settings.canvas}, batch {settings.batch_size}"
     seconds = median_seconds(ways, rounds=2)
-    report(title, seconds, WHOLE)
+    report(title, seconds, WHOLE, device)
     steps = settings.epochs * (settings.train_size // settings.batch_size)
     print(f"  {steps:,} steps of a run at this pace: {work.clock(steps * seconds[WHOLE])}")
 

@@ -176,6 +176,17 @@ def test_a_step_is_measured_as_training_does_it(on_gpu, monkeypatch):
     assert looks[-2:] == [False, False]
 
 
+def test_times_are_reported_under_the_name_of_what_took_them(on_gpu, monkeypatch, capsys):
+    import common
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "a card")
+    for device in ("cpu", torch.device("cuda", 0)):
+        common.report("a step", {"whole": 2.0, "part": 1.0}, "whole", device)
+    on_cpu, on_card = capsys.readouterr().out.split("a step")[1:]
+    assert "CPU threads" in on_cpu and "a card" not in on_cpu and "(a card, " in on_card
+
+
 def test_time_is_up_and_a_failure_does_not_stop_the_rest(on_gpu, monkeypatch, capsys):
     did = []
     broken = [("first", lambda: 1 / 0), ("second", lambda: did.append(2))]
