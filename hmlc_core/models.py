@@ -6,6 +6,7 @@ import torchvision
 from torch import nn
 
 from hmlc_core.checks import choose, require
+from hmlc_core.data import downloads
 
 
 class SmallCNN(nn.Module):
@@ -99,7 +100,7 @@ class PretrainedResNet50(PartlyFrozen):
 
     def __init__(self):
         super().__init__()
-        self.net = torchvision.models.resnet50(weights="IMAGENET1K_V2")
+        self.net = downloads.imagenet_resnet50()
         self.net.fc = nn.Identity()
         self.net.requires_grad_(False)
         nn.ModuleList([self.net.layer3, self.net.layer4]).requires_grad_(True)
@@ -170,7 +171,6 @@ def projection_head(features, dim, batch_norm=True):
     tell level 2 collapses on hierarchical MNIST.
     """
     norm, last = nn.BatchNorm1d(features), nn.BatchNorm1d(dim, affine=False)
-    first = nn.Linear(features, features, bias=not batch_norm)
-    second = nn.Linear(features, dim, bias=not batch_norm)
+    first, second = (nn.Linear(features, size, bias=not batch_norm) for size in (features, dim))
     layers = [first, norm, nn.ReLU(inplace=True), second, last]
     return nn.Sequential(*(layers if batch_norm else [first, layers[2], second]))

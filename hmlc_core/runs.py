@@ -161,7 +161,7 @@ def configuration(dataset, method, settings, seed, device):
         "fresh": dataset.composer is not None,
         "method": method.key,
         "method version": method.version,
-        "masks": fingerprint(method.masks),
+        "masks": fingerprint((method.masks, method.one_mask)),
         "loss": fingerprint(method.loss),
         "projected": method.projected,
         **settings.of_training(),

@@ -135,7 +135,8 @@ def preset(profile, kind="hierarchical_mnist"):
     """The settings of a profile, a key of PRESETS, for a kind of data; Settings pass through.
 
     Args:
-        kind: a key of PRESETS["cpu"]; data.load.kind_of says of which kind a data set is.
+        kind: a key of PRESETS["cpu"]; data.load.kind_of says of which kind a data set is, and
+            load_dataset and pretrain do so themselves where they get a profile's name.
 
     Raises:
         ValueError: for an unknown profile or kind.

@@ -216,6 +216,42 @@ def test_analysis_rows_are_the_numbers_of_the_run(dataset, trained):
         assert values[key] == pytest.approx(row["bits"])
 
 
+def test_analysis_is_of_the_split_and_kept_by_it(dataset, trained):
+    run = trained("g_hmlc")
+    whole = analysis.analyse(run)
+    half = replace(dataset, images=dataset.images[::2].copy(), labels=dataset.labels[::2].copy())
+    run._data["test"] = half
+    values = {(row["level"], row["metric"]): row["value"] for row in analysis.analyse(run)}
+    assert values != {(row["level"], row["metric"]): row["value"] for row in whole}
+    pairs = analysis.agreement_of_pairs(run.level_masks(half), torch.from_numpy(half.labels))
+    assert values["all", "mask_agreement_neither"] == pytest.approx(pairs["neither"])
+    assert values["all", "mask_agreement_views"] == pytest.approx(
+        analysis.view_agreement(run, half)
+    )
+    some = run.embeddings(half)[analysis.sample(48, 20)]
+    assert values["all", "levels_posterior_1"] == pytest.approx(analysis.levels_posterior(some)[0])
+    fit, tested = (F.normalize(run.embeddings(d) * run.level_masks(d)[0]) for d in (dataset, half))
+    labels = (torch.from_numpy(data.labels[:, 0]) for data in (dataset, half))
+    bits, _ = analysis.usable_information(fit, next(labels), tested, next(labels), 10)
+    assert values["central", "bits_of_part_central"] == pytest.approx(bits)
+
+
+def test_what_is_kept_is_kept_by_the_code_that_makes_it(trained, monkeypatch):
+    asked = []
+    monkeypatch.setattr(analysis.evaluation, "state_of", lambda *of: asked.append(of) or "state")
+    run = trained("split")
+    analysis.analyse(run)
+    tiny = replace(TINY, canvas=32, train_size=64, test_size=32)
+    monkeypatch.setattr(analysis.plan, "usual_settings", lambda *asked: tiny)
+    analysis.settling("a_hmlc", 1, "smoke")
+    (sources, data), (of_settling, tested) = asked
+    code = {analysis.__file__, analysis.metrics, analysis.views}
+    assert set(sources) == code == set(of_settling)
+    assert data == [run.data("train").fingerprint, run.data("test").fingerprint, 20]
+    test = analysis.load_dataset("hierarchical_mnist", tiny, "test")
+    assert tested == [test.fingerprint]
+
+
 def test_views_of_an_image_share_a_mask_that_does_not_look(trained):
     assert analysis.view_agreement(trained("split")) == 1
     assert 0 < analysis.view_agreement(trained("g_hmlc")) <= 1

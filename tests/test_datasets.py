@@ -656,6 +656,18 @@ def test_replaced_digits_are_read_anew(tmp_path, monkeypatch, before, after):
                 os.utime(path, ns=(when, when))
 
 
+def test_the_last_tenth_of_the_training_digits_is_for_validation(tmp_path, monkeypatch):
+    monkeypatch.setenv("HMLC_DATA", str(tmp_path))
+    raw_mnist(tmp_path / "MNIST" / "raw", False)
+    parts, _ = mnist.digits_of_torchvision()
+    assert {name: len(labels) for name, (_, labels) in parts.items()} == {
+        "train": 36, "validation": 4, "test": 40,
+    }  # fmt: skip
+    assert parts["validation"][1].tolist() == [6, 7, 8, 9]
+    for name, (digits, labels) in parts.items():
+        assert (digits[:, 10, 10] == labels).all(), name
+
+
 def test_another_folder_of_digits_is_another_data_set(tmp_path, monkeypatch):
     for name, value in (("a", 100), ("b", 150)):
         raw_mnist(tmp_path / name / "MNIST" / "raw", True, value)

@@ -142,6 +142,15 @@ def test_other_code_or_data_makes_them_anew(tmp_path, run, monkeypatch):
     assert whole != part
 
 
+def test_rows_are_kept_by_the_code_that_makes_them(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(evaluation, "state_of", lambda *of: asked.append(of) or "state")
+    evaluation.evaluate(run)
+    ((sources, data),) = asked
+    assert {evaluation.__file__, metrics, evaluation.measures, runs} == set(sources)
+    assert data == [run.data("train").fingerprint, run.data("test").fingerprint]
+
+
 def test_calibration_error_of_certain_and_of_careful_classes():
     labels = torch.tensor([0, 0, 1, -1])
     sure = torch.tensor([1.0, 1.0, 1.0, 1.0]), torch.tensor([0.5, 0.5, 0.5, 0.1])

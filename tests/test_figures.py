@@ -263,13 +263,21 @@ def test_accuracies_are_those_of_the_rows():
         line, _, (bars,) = axis.containers[0]
         means = [np.mean(values[method, level]) for method in ("split", "g_hmlc")]
         assert np.allclose(line.get_xdata().astype(float), 100 * np.array(means))
-        assert list(line.get_ydata()) == [0, 1]
+        assert list(line.get_ydata()) == [0, 1] and axis.get_title() == f"level: {level}"
         ends = np.array([segment[:, 0] for segment in bars.get_segments()])
         half = [results.mean_and_interval(values[m, level])[1] for m in ("split", "g_hmlc")]
         assert np.allclose(np.diff(ends).squeeze(), 200 * np.array(half))
     ticks = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert ticks == ["control: split", "G-HMLC"]
     assert figure.axes[0].yaxis_inverted()
+
+
+def test_a_dendrogram_has_each_class_at_its_leaf():
+    tree = hierarchy.linkage([[0.0], [5], [0.1], [5.3]])
+    axis = figures.dendrogram(tree, ["a", "b", "c", "d"]).axes[0]
+    names = [text.get_text() for text in axis.get_yticklabels()]
+    assert names == ["abcd"[k] for k in hierarchy.leaves_list(tree)]
+    assert {frozenset(names[:2]), frozenset(names[2:])} == {frozenset("ac"), frozenset("bd")}
 
 
 def test_differences_have_the_colour_of_their_verdict():

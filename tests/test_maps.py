@@ -78,6 +78,22 @@ def test_map_is_of_the_runs_embeddings_and_made_once(dataset, tmp_path, monkeypa
     assert [len(vectors) for vectors in asked] == [96, 40]
 
 
+def test_other_code_or_another_openTSNE_makes_the_map_anew(dataset, tmp_path, monkeypatch):
+    run = pretrain(dataset, "split", TINY, folder=tmp_path, device="cpu", progress=False)
+    made = []
+    monkeypatch.setattr(maps, "tsne", lambda vectors: made.append(1) or vectors[:, :2].numpy())
+    for change in (
+        None,
+        None,
+        ("files.code_hash", lambda *_: "new"),
+        ("openTSNE.__version__", "0"),
+    ):
+        if change:
+            monkeypatch.setattr(f"study.maps.{change[0]}", change[1])
+        maps.map_of(run, dataset)
+    assert len(made) == 3
+
+
 def test_shown_are_samples_of_the_data_set_with_their_own_labels(dataset):
     some = maps.shown(dataset, 30)
     assert len(some) == 30 and some.class_names == dataset.class_names

@@ -198,3 +198,13 @@ def test_gmm_masks_of_a_narrow_component_far_from_the_others():
     noise = torch.randn(20, 120, generator=generator)
     z = torch.where(planted == 0, 1000 + 1e-2 * noise, noise)
     assert torch.equal(masks.gmm_masks(z, 2).argmax(0), planted.expand(20, -1))
+
+
+def test_gmm_of_the_batch_sees_skewness():
+    """Coordinates with the same mean and deviation, half of them skewed to the right."""
+    noise = torch.rand(2000, 16, generator=torch.Generator().manual_seed(0))
+    skewed = noise[:, :8] < 0.1
+    z = torch.cat([skewed.float(), noise[:, 8:]], 1)
+    z = (z - z.mean(0)) / z.std(0, correction=0)
+    level = masks.gmm_masks(z, 2, scope="batch").argmax(0)[0]
+    assert level.tolist() == [0] * 8 + [1] * 8

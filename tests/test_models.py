@@ -1,6 +1,7 @@
 """Encoders, and a training step of every method: where it waits for values, and without any."""
 
 import dataclasses
+import urllib.error
 from collections import Counter
 
 import pytest
@@ -35,6 +36,17 @@ def test_frozen_stages_keep_their_statistics_in_training(pretrained):
     assert trained and all(name.startswith(("net.layer3", "net.layer4")) for name in trained)
     wrapped = torch.nn.Sequential(pretrained).train()  # as part of another module
     assert not wrapped[0].net.bn1.training and wrapped[0].net.layer4.training
+
+
+def test_weights_that_cannot_be_had_are_named_with_their_place(monkeypatch, tmp_path):
+    def offline(weights):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(torchvision.models, "resnet50", offline)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    where = f"no route to host.*: put https://.*/resnet50-11ad3fa6.pth into {tmp_path}/checkpoints"
+    with pytest.raises(FileNotFoundError, match=where):
+        models.build_encoder("resnet50_imagenet", 3)
 
 
 def test_a_stem_that_there_is_not_is_named():

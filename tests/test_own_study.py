@@ -101,6 +101,16 @@ def test_settings_of_the_pretrained_way_are_those_of_photographs():
     assert changed.augmentation == "keep_whole"
 
 
+@pytest.mark.parametrize("name", [NAME, ""])
+def test_the_learning_rate_falls_with_the_root_of_the_batch(name):
+    for samples, parts in ((240, 2 if name else 4), (60, 2 if name else 4), (5000, 1)):
+        made = own_data.own_settings(samples, 64, "cpu", name)
+        share = min(made.batch_size / 128, 1)
+        assert made.learning_rate == pytest.approx(0.01 * share**0.5)
+        if parts > 1:
+            assert made.batch_size <= samples / parts < 2 * made.batch_size
+
+
 # ---------------------------------------------------------------- seeds, failures
 
 
@@ -254,6 +264,21 @@ over the seeds not decidedly better than control: shared."
     equal = own_data.verdicts(rows_of(raw=[0.8], split=[0.8, 0.8]), data, data)[2]
     assert "against them it is the same in every seed." in equal
     assert "the next" not in same and "points, more than these differences; the" in same
+
+
+def test_guessing_takes_the_class_most_frequent_in_training(dataset):
+    images = dataset.images[:6]
+    train, test = (replace(dataset, images=images, labels=dataset.labels[:6]) for _ in "ab")
+    train.labels[:, 0], test.labels[:, 0] = [0, 0, 1, 0, -1, -1], [1, 1, 1, 0, -1, -1]
+    train.labels[:, 1], test.labels[:, 1] = [-1] * 6, [0, 1, 2, 3, 4, 5]
+    central, subsidiary = own_data.guesses(train, test)
+    assert central == 0.25 and np.isnan(subsidiary)
+
+
+def test_finest_classes_are_those_of_the_last_level(monkeypatch):
+    logits = [torch.tensor([[0.0, 1.0]] * 3), torch.tensor([[2.0, 0, 1], [0, 1, 0], [0, 1, 2]])]
+    monkeypatch.setattr(own_data, "level_logits", lambda run, test: [run, test] and logits)
+    assert own_data.finest_classes("run", "test").tolist() == [0, 1, 2]
 
 
 def test_best_method_is_that_of_the_finest_level_which_was_tested():

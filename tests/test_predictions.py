@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from hmlc_core import Settings, build_hierarchical_mnist, metrics, pretrain, runs
@@ -41,6 +42,11 @@ def test_predictions_are_coherent_paths_with_their_probabilities(run, tmp_path):
     assert list(table["pair"]) == names
     chosen = scores[1][torch.arange(12), expected[:, 1]]
     np.testing.assert_allclose(table["pair probability"], chosen, rtol=1e-4)
+
+
+def test_coloured_files_are_greyed_by_their_mean_for_a_run_on_grey_ones():
+    red = np.array([[[[255, 0, 0], [250, 1, 1]]]], np.uint8)
+    assert predictions._grey(red).tolist() == [[[[85], [84]]]]
 
 
 def test_what_cannot_be_predicted_is_named(run, tmp_path):
@@ -162,6 +168,16 @@ def test_groups_that_make_no_level_are_refused(groups):
         induced.induce(features, labels, 12, groups)
     with pytest.raises(ValueError, match=r"classes \[12\] have no sample"):
         induced.induce(features, labels, 13, 3)
+
+
+def test_classes_join_at_the_mean_cosine_distance_of_their_means():
+    features = torch.tensor([[3.0, 0, 0], [1, 1, 0], [0, 0, 5], [0, 0.1, 0.1], [1, 0.1, 0]])
+    _, tree = induced.induce(features, torch.tensor([0, 1, 2, 2, 0]), 3, 2)
+    unit = F.normalize(features.double())
+    means = F.normalize(torch.stack([unit[[0, 4]].mean(0), unit[1], unit[2:4].mean(0)]))
+    apart = 1 - means @ means.T
+    assert tree[0, :2].tolist() == [0, 1] and tree[0, 2] == pytest.approx(apart[0, 1].item())
+    assert tree[1, 2] == pytest.approx(apart[2, :2].mean().item())
 
 
 def test_an_induced_level_is_named_as_such_and_keeps_unknown_labels(dataset):

@@ -138,8 +138,9 @@ def test_the_key_has_method_seed_data_and_device(dataset, digits):
         key(dataclasses.replace(dataset, composer=composer)),
         key(dataset, dataclasses.replace(METHODS["split"], version=2)),
         key(dataset, dataclasses.replace(METHODS["split"], projected=False)),
+        key(dataset, dataclasses.replace(METHODS["split"], one_mask=True)),
     ]
-    assert len({key(dataset), *others}) == 11
+    assert len({key(dataset), *others}) == 12
 
 
 def test_sizes_that_the_images_show_are_not_in_the_key_again(dataset):

@@ -211,6 +211,9 @@ def test_variance_table(numbers):
     assert table.loc["A-HMLC", "effective rank"] == f"{mean:.1f} ± {half:.1f}"
     share = values(numbers.rows, MNIST, "a_hmlc", "all", "explained_variance")
     assert table.loc["A-HMLC", "variance in 2 components, %"] == mean_text(share)
+    less = np.array(share) - values(numbers.rows, MNIST, "hmce_paper", "all", "explained_variance")
+    difference = table.loc["A-HMLC", "difference to HMCE (paper), points"]
+    assert difference.startswith(results.percent(*results.mean_and_interval(less), signed=True))
 
 
 def test_order_table_and_claim_take_swapped_minus_given_at_the_same_budget():

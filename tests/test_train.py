@@ -141,9 +141,10 @@ class Terms(nn.Module):
         return torch.stack([supcon_loss(z, labels[:, level]) for level in (0, 1)])
 
 
-def loop(path, model, source, bar=None, batch_size=16, device=CPU, epochs=2):
+def loop(path, model, source, bar=None, batch_size=16, device=CPU, epochs=2, seed=5):
     settings = dataclasses.replace(TINY, epochs=epochs, batch_size=batch_size)
-    return train.train(model, source, settings, 5, device, path, ["coarse", "fine"], bar or Bar())
+    names = ["coarse", "fine"]
+    return train.train(model, source, settings, seed, device, path, names, bar or Bar())
 
 
 def test_the_loop_takes_any_source_and_gives_it_seed_epoch_and_batch(tmp_path):
@@ -158,6 +159,20 @@ def test_the_loop_takes_any_source_and_gives_it_seed_epoch_and_batch(tmp_path):
     for epoch in history:
         assert epoch["loss"] == pytest.approx(epoch["coarse"] + epoch["fine"])
         assert epoch["device"] == devices.device_name(CPU)
+
+
+def test_what_a_method_draws_depends_on_seed_and_epoch_alone(tmp_path):
+    class Drawing(Terms):
+        def forward(self, pair, labels, autocast):
+            drawn.append(torch.rand(()).item())
+            return super().forward(pair, labels, autocast)
+
+    drawn = []
+    for name in "ab":
+        torch.manual_seed(ord(name))
+        loop(tmp_path / f"{name}.pt", Drawing(), Tensors())
+    loop(tmp_path / "c.pt", Drawing(), Tensors(), seed=6)
+    assert drawn[:4] == drawn[4:8] and len(set(drawn)) == 8
 
 
 def test_terms_fewer_than_levels_are_those_of_the_finest(tmp_path):

@@ -82,6 +82,35 @@ def test_separability_learns_where_values_are_not_looked_at_but_moves_nothing():
     assert blind.level.tolist() == [0] * 4 + [1] * 4
 
 
+def test_separability_is_a_running_mean_from_the_first_batch_on():
+    generator = torch.Generator().manual_seed(0)
+    made = variants.SeparabilityMasks(6, 2)
+    seen = []
+    for _ in range(3):
+        z = torch.randn(50, 6, generator=generator)
+        labels = torch.randint(3, (50, 2), generator=generator)
+        made.observe(z, labels)
+        new = torch.stack([variants.separability(z, column) for column in labels.T])
+        seen.append(0.99 * seen[-1] + 0.01 * new if seen else new)
+        assert torch.allclose(made.separability, seen[-1], atol=1e-6)
+
+
+def test_gates_have_mean_one_and_their_shapes():
+    logits = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(gate(variants.SigmoidAttentionMasks, logits).mean(1), torch.ones(5))
+    share = gate(variants.SigmoidAttentionMasks, logits) / logits.sigmoid()
+    assert torch.allclose(share, share[:, :1].expand(5, 8))
+    sharp = gate(variants.SharpAttentionMasks, logits)
+    assert torch.allclose(sharp, 8 * logits.softmax(1))
+    z = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+    rectified = variants.RectifiedAttentionMasks(8, 2)
+    assert ((rectified(z) > 0) == (z > 0)).all()
+
+
+def gate(kind, logits):
+    return kind(logits.shape[1], 2).gate(logits)
+
+
 def two_way(z, y, prototypes, t):
     """A level's cross-entropy of samples over the classes that occur, and of these over samples."""
     known, present = [i for i, k in enumerate(y) if k >= 0], sorted(set(y) - {-1})

@@ -187,6 +187,14 @@ def test_colours_of_a_grey_image_do_not_matter():
     assert views.crop_flip_jitter(x, draws).allclose(x, atol=1e-5)
 
 
+def test_photographs_keep_their_colours_and_more_of_the_picture():
+    x, draws = pictures(20, 16, 3), torch.rand(9, 20, generator=torch.Generator().manual_seed(1))
+    x, (augment, numbers) = views.to_float(x), views.AUGMENTATIONS["photograph"]
+    assert numbers == 9
+    theirs = views.crop_flip_jitter(x.clone(), draws, smallest=0.4, jitter=0.4, grey=0)
+    assert torch.equal(augment(x.clone(), draws), theirs)
+
+
 def test_images_that_are_not_square_are_named():
     with pytest.raises(ValueError, match="square, not .*12.*10.*resize"):
         views.keep_whole(torch.rand(2, 1, 12, 10), torch.rand(5, 2))

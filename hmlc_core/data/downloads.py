@@ -6,6 +6,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import torch
+import torchvision
+
 from hmlc_core import files
 from hmlc_core.data import bar, needs
 from hmlc_core.data.notes import some
@@ -39,6 +42,21 @@ def fetch(name, urls, sha256, folder=None):
         f"{name} could not be had. Put it into {folder}, or set HMLC_DATA to a folder that has the "
         "data set.\nTried:\n" + "\n".join(problems)
     )
+
+
+def imagenet_resnet50():
+    """torchvision's ResNet-50 with its weights of ImageNet, from torch's cache or the internet.
+
+    Raises:
+        FileNotFoundError: if they cannot be had; says which file to put where.
+    """
+    weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V2
+    try:
+        return torchvision.models.resnet50(weights=weights)
+    except OSError as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        told = f"the weights of ResNet-50 could not be downloaded ({error})"
+        raise FileNotFoundError(f"{told}: put {weights.url} into {folder}") from error
 
 
 def _resume(url, output, _):
