@@ -119,15 +119,17 @@ def step_of(profile, how):
 
 
 def run_tests(log):
-    """Run the tests that need CUDA, once they have passed no more."""
-    if log.exists():
-        return print(f"passed before, see {log}")
+    """Run the tests that need CUDA; not again once they have passed for this commit, here."""
+    here = f"{devices.device_name(devices.best_device())}, torch {torch.__version__}, "
+    here += f"commit {files.commit()}\n"
+    if log.exists() and log.read_text().startswith(here):
+        return print(f"run before here, see {log}")
     command = [sys.executable, "-m", "pytest", "-rs", "tests/test_cuda.py"]
     ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     print(ended.stdout)
     ended.check_returncode()
     with files.writing(log) as beside:
-        beside.write_text(ended.stdout)
+        beside.write_text(here + ended.stdout)
 
 
 def measure(settings, compiled, where):

@@ -197,14 +197,14 @@ def announce(args, runs, new, seconds):
 
 def start_afresh(profile, plans):
     """Delete the runs of plans, their results and the executed notebooks of the profile."""
-    folders = {folder for one in plans for folder in work.folders_of(one)}
+    folders = work.folders_of_job(plans)
     for folder in folders:
         shutil.rmtree(folder)
     executed = list((files.DATA / "executed").glob(f"{profile}-*.ipynb"))
     for notebook in executed:
         notebook.unlink()
-    frame, runs = results.read(results.path(profile)), {(p.dataset, p.label) for p in plans}
-    stays = [run not in runs for run in zip(frame.dataset, frame.method)]
+    frame, runs = results.read(results.path(profile)), {(p.dataset, p.label, p.seed) for p in plans}
+    stays = [run not in runs for run in zip(frame.dataset, frame.method, frame.seed)]
     if len(frame):
         results.write(frame[stays], results.path(profile))
     print(

@@ -3,6 +3,7 @@
 import os
 import unicodedata
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -262,6 +263,37 @@ def test_validation_is_trained_on_unless_asked_otherwise(tmp_path):
     assert said(own.divide(dataset, groups)[0], "6 pictures of the validation part are trained on")
     with pytest.raises(ValueError, match="'train', 'test' or 'out', not 'both'"):
         own.divide(dataset, groups, validation="both")
+
+
+def test_a_division_that_lacks_a_part_is_named(tmp_path):
+    fill(tmp_path, "train/cat train/dog val/cat val/dog")
+    dataset, groups, _ = quietly(tmp_path)
+    with pytest.raises(
+        ValueError, match="nothing to test on, only train, validation: give .*parts"
+    ):
+        own.divide(dataset, groups, validation="out")
+    for part in ("test", "validation"):
+        alone = replace(dataset, parts=np.full(len(dataset), part))
+        with pytest.raises(ValueError, match=f"nothing to train on, only {part}: replace"):
+            own.divide(alone, groups, validation="test")
+    assert len(own.divide(replace(dataset, parts=None), groups)[1]) == 4
+
+
+def test_a_part_of_which_no_file_can_be_read_is_warned_of(tmp_path):
+    fill(tmp_path, "train/cat train/dog")
+    for place in ("test/cat", "test/dog"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "0.png").write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match="no file of the test part can be read: that part is"):
+        own.read(tmp_path, size=8)
+
+
+def test_groups_may_be_a_list(tmp_path):
+    fill(tmp_path, "a/cat a/dog b/fish")
+    dataset, _, _ = quietly(tmp_path)
+    numbers = np.arange(len(dataset)) // 2
+    of_list, of_array = (own.divide(dataset, given) for given in (numbers.tolist(), numbers))
+    assert (of_list[1].labels == of_array[1].labels).all() and len(of_list[1])
 
 
 def test_names_of_parts_can_be_classes(tmp_path):
@@ -539,6 +571,15 @@ def test_names_that_look_alike_are_kept_apart_and_named(tmp_path, one, other):
     with pytest.warns(UserWarning, match="look alike and are kept as different classes"):
         assert own.read(tmp_path, size=8)[0].class_counts == [2]
     assert not [p for p in tmp_path.iterdir() if p.name not in (one, other)]
+
+
+@pytest.mark.parametrize("top, inner", [("", "test"), ("", "val"), ("pets/", "test")])
+def test_a_lone_part_beside_the_classes_it_holds_is_warned_of(tmp_path, top, inner):
+    for place in (f"{top}cat", f"{top}dog", f"{top}{inner}/cat", f"{top}{inner}/dog"):
+        for k in range(2):
+            photo(tmp_path / place / f"{k}.png")
+    with pytest.warns(UserWarning, match=f"{top}{inner} holds folders named as those beside it"):
+        own.read(tmp_path, size=8)
 
 
 def test_the_same_name_under_other_parents_is_no_matter_in_folders(tmp_path):

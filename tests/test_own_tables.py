@@ -311,6 +311,76 @@ def test_a_column_that_says_whether_it_is_a_part(here, title, fields):
     assert names_of(dataset) == EXPECTED and (dataset.parts == "train").sum() == 4
 
 
+@pytest.mark.parametrize("titles, columns, parts", [
+    ("is_train,is_val,is_test", ("110000", "001100", "000011"), "train validation test"),
+    ("is_train,is_val", ("110000", "001100"), "train validation test"),
+    ("is_val,is_test", ("001100", "000011"), "train validation test"),
+    ("val,test", ("001100", "000011"), "train validation test"),
+    ("is_test,for_train", ("000011", "111111"), "train train test"),
+    ("is_test", ("000011",), "train train test"),
+])  # fmt: skip
+@pytest.mark.parametrize("empty", [False, True])
+def test_columns_of_yes_and_no_are_one_division(here, titles, columns, parts, empty):
+    words = {"1": "TRUE", "0": "" if empty else "False"}
+    fields = [list(map(words.get, column)) for column in columns]
+    dataset = read(here, beside(titles, *fields))
+    assert names_of(dataset) == EXPECTED and dataset.level_names == ["kind", "sort"]
+    assert dataset.parts.tolist() == np.repeat(parts.split(), 2).tolist()
+
+
+@pytest.mark.parametrize("titles", ["split_1,split_2", "split,is_valid", "is_valid,set"])
+def test_a_second_division_is_left_out_with_a_warning(here, titles):
+    words = [["train", "train", "test"] * 2, ["False", "True", "False"] * 2]
+    fields = [words["is_" in title] for title in titles.split(",")]
+    (here / "t.csv").write_text(beside(titles, *fields))
+    used = next(title for title in titles.split(",") if "is_" not in title)
+    with pytest.warns(UserWarning, match=f"another division than '{used}', which is used"):
+        dataset = own.read(here / "t.csv", size=8)[0]
+    assert names_of(dataset) == EXPECTED
+    assert dataset.parts.tolist() == ["train", "train", "test"] * 2
+    second = titles.split(",")[1]
+    with warnings.catch_warnings(action="ignore"):
+        asked = own.read(here / "t.csv", size=8, levels=["kind", second.upper()])[0]
+    assert asked.level_names == ["kind", second.upper()]
+    held = "validation" if second == "set" else "test"
+    assert (asked.parts == held).sum() == 2 and (asked.parts == "train").sum() == 4
+
+
+@pytest.mark.parametrize("word", ["test", "val"])
+def test_empty_fields_beside_a_part_are_train_and_said(here, word):
+    dataset = read(here, beside("split", ["", "", word] * 2))
+    part = {"test": "test", "val": "validation"}[word]
+    assert dataset.parts.tolist() == ["train", "train", part] * 2
+    assert said(dataset, "'split': 4 empty fields are taken as train")
+    dataset = read(here, beside("split", ["train", "", "train"] * 2))
+    assert dataset.parts is None and said(dataset, "'split' divides nothing")
+    assert names_of(dataset) == EXPECTED
+
+
+def test_marks_of_one_class_each_as_pandas_writes_them(here):
+    marks = {"cat": "True,False,False", "dog": "False,True,False", "bird": "False,False,True"}
+    kinds = ["cat", "dog", "bird"] * 2
+    rows = [f"{k}.png,{marks[kind]}" for k, kind in enumerate(kinds)]
+    dataset = read(here, "\n".join(["file,cat,dog,bird", *rows]))
+    assert names_of(dataset) == [(kind,) for kind in kinds]
+
+
+@pytest.mark.parametrize("title", ["file", "device", "loss"])
+def test_titles_that_no_level_can_have_are_named_before_pictures_are_read(here, title, monkeypatch):
+    (here / "t.csv").write_text(f"image,{title},kind\n0.png,a,x\n1.png,a,y\n2.png,b,z\n")
+    monkeypatch.setattr(own, "_read", None)
+    with pytest.raises(ValueError, match=f"t.csv: no level can be called {title}, .*rename that"):
+        own.read(here / "t.csv", size=8)
+
+
+def test_a_name_that_is_too_long_is_one_broken_file(here):
+    rows = [",".join(row) for row in zip(NAMES, COARSE)]
+    (here / "t.csv").write_text("\n".join(["file,kind", *rows, f"{'a' * 300}.png,a"]))
+    with pytest.warns(UserWarning, match="1 files cannot be read"):
+        dataset, _, broken = own.read(here / "t.csv", size=8)
+    assert len(dataset) == 6 and "no such file" in next(iter(broken.values()))
+
+
 def test_a_word_that_is_no_part_is_trained_on_and_said(here):
     (here / "t.csv").write_text(beside("ml_use", ["TRAIN", "TEST", "UNASSIGNED"] * 2))
     with pytest.warns(UserWarning, match="'ml_use': UNASSIGNED is no part .*taken as train"):
@@ -780,6 +850,31 @@ def test_a_class_named_as_its_parent_and_a_table_that_lacks_one(tmp_path):
     (tmp_path / "tree.csv").write_text("class,parent\ncat,cat\nlynx,cat\n")
     with pytest.warns(UserWarning, match="tree.csv is not used: it lacks oak"):
         assert len(own.read(tmp_path / "flat", size=8)[0].level_names) == 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_class_has_the_parents_of_its_own_spelling(tmp_path, order):
+    for k, name in enumerate(["Cat", "cat", "dog", "1.0"]):
+        for number in (2 * k, 2 * k + 1):
+            picture(tmp_path / name / f"{number}.png", number)
+    rows = ["Cat,pet", "cat,wild", "dog,animal", "1.0,number"][::order]
+    (tmp_path / "parents.csv").write_text("\n".join(["class,parent", *rows]))
+    with warnings.catch_warnings(action="ignore"):
+        dataset = own.read(tmp_path, size=8)[0]
+    found = {(fine.rsplit("/", 1)[-1], coarse) for coarse, fine in names_of(dataset)}
+    assert found == {("Cat", "pet"), ("cat", "wild"), ("dog", "animal"), ("1.0", "number")}
+    (tmp_path / "parents.csv").write_text("class,parent\nCAT,pet\ncAt,wild\ndog,a\n1,b\n")
+    with pytest.raises(ValueError, match="CAT, cAt, which look like class 'Cat' .*other|different"):
+        own.read(tmp_path, size=8)
+
+
+def test_a_listing_that_looks_like_parents_is_left_out_where_asked(tmp_path):
+    for k in range(4):
+        picture(tmp_path / "ab"[k // 2] / f"{k}.png", k)
+    (tmp_path / "listing.csv").write_text("Name,Parent folder\n0.png,a\n1.png,a\n")
+    with pytest.raises(ValueError, match="listing.csv has no row for 1 classes"):
+        own.read(tmp_path, size=8)
+    assert quietly(tmp_path, ignore="listing.csv")[0].level_names == ["level 1"]
 
 
 def test_a_csv_with_one_level_takes_a_table_of_parents(here):

@@ -116,7 +116,13 @@ def test_missing_methods_come_from_the_reference_and_say_so():
 def test_methods_that_only_this_machine_has_stay_where_the_reference_is_fuller():
     own = pd.DataFrame(rows("g_hmlc", [0.1]) + rows("mine", [0.3]))
     frame = results.fill(own, pd.DataFrame(rows("g_hmlc", [0.7, 0.8, 0.9])))
-    assert frame.groupby("method").value.agg(list).to_dict() == {"g_hmlc": [0.1], "mine": [0.3]}
+    assert frame.groupby("method").value.agg(list).to_dict() == {
+        "g_hmlc": [0.7, 0.8, 0.9], "mine": [0.3],
+    }  # fmt: skip
+    assert frame.recorded.tolist() == (frame.method == "g_hmlc").tolist()
+    own = pd.DataFrame(rows("g_hmlc", [0.1]) + rows("sign", [0.3, 0.4]))  # more of one
+    frame = results.fill(own, pd.DataFrame(rows("g_hmlc", [0.7, 0.8]) + rows("sign", [0.5])))
+    assert not frame.recorded.any()
 
 
 def test_rows_of_other_settings_are_dropped(tmp_path):

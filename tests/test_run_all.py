@@ -21,7 +21,7 @@ from conftest import ROOT
 from papermill.exceptions import PapermillExecutionError
 
 import run
-from hmlc_core import files
+from hmlc_core import files, load_dataset
 from study import check, options, plan, results, work
 
 PARTS = ("hmlc_core", "notebooks", "data/reference", "figures/paper.mplstyle", "environment.sh")
@@ -467,24 +467,32 @@ def test_a_profile_for_gpus_says_where_there_is_none(capsys, monkeypatch):
 
 
 def test_fresh_deletes_this_job_alone(executed, capsys):
-    def make(one):
-        folder = files.DATA / "runs" / f"{one.dataset}-{one.method}-seed{one.seed}-0123"
+    mnist = load_dataset(plan.MNIST, "smoke", "train").fingerprint
+
+    def make(one, data=mnist):
+        folder = files.DATA / "runs" / f"{one.dataset}-{one.method}-seed{one.seed}-{data[:4]}"
         folder.mkdir(parents=True)
-        config = {"data set": one.dataset, "method": one.method, "seed": one.seed}
+        config = {"data set": one.dataset, "method": one.method, "seed": one.seed, "data": data}
         (folder / "config.json").write_text(json.dumps(config | one.settings.of_training()))
         return folder
 
     ours = [make(one) for one in plan.planned_runs("smoke")]
-    other = make(plan.planned_runs("cpu", ["cifar100"])[-1])
+    others = [
+        make(plan.planned_runs("cpu", ["cifar100"])[-1]),
+        make(plan.planned_runs("smoke")[0], "x"),
+    ]
+    rows = [dict(dataset=plan.MNIST, method="split", level="central", metric="m", seed=s, value=0.5)
+            for s in (0, 5)]  # fmt: skip
+    results.add(rows, results.path("smoke"))
     own = files.DATA / "runs" / "own-split-seed0-0123"
     own.mkdir()
     cache = files.DATA / "cache" / "a.npz"
-    cache.parent.mkdir()
     cache.write_text("")
     assert ended("--profile", "smoke", "--fresh") == 0
     assert not any(folder.exists() for folder in ours)
-    assert other.exists() and own.exists() and cache.exists()
-    assert "--fresh: deleted 6 runs" in capsys.readouterr().out
+    assert all(folder.exists() for folder in others) and own.exists() and cache.exists()
+    assert "--fresh: deleted 6 runs, 1 rows" in capsys.readouterr().out
+    assert results.read(results.path("smoke")).seed.tolist() == [5]
 
 
 # ------------------------------------------------------------ installing torch

@@ -42,6 +42,32 @@ def test_runs_side_by_side_are_those_of_one_process(tmp_path, capfd):
     assert rows == [row for run in runs for row in evaluation.evaluate(run)]
 
 
+def test_a_run_that_is_left_alone_has_the_threads_of_all_jobs():
+    """Its numbers would be others: interrupted and run again, they shall be the same."""
+    before, many = torch.get_num_threads(), 2 * work.joblib.cpu_count()
+    plans = planned("split")
+    (run,) = work.train_all(plans, jobs=many)
+    assert run.trained_on.startswith("cpu (1 threads)") and torch.get_num_threads() == before
+    assert dict(work._each(lambda one: torch.get_num_threads(), plans, many)) == {plans[0]: 1}
+    assert dict(work._each(lambda one: torch.get_num_threads(), plans, 1)) == {plans[0]: before}
+    with work._processes(1, 1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 1
+
+
+def test_side_by_side_each_has_the_threads_of_all_jobs(monkeypatch):
+    asked = []
+
+    def stopped(jobs, threads):
+        asked.append((jobs, threads))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, "_processes", stopped)
+    monkeypatch.setattr(work.joblib, "cpu_count", lambda: 16)
+    with pytest.raises(KeyboardInterrupt):
+        list(work._each(None, planned("split", "sign", "shared"), 8))
+    assert asked == [(3, 2)]
+
+
 def test_a_second_time_all_comes_from_the_cache(capsys):
     plans = planned("split", "shared", seeds=2)
     work.train_all(plans, jobs=1)
@@ -174,6 +200,21 @@ def test_folders_of_a_plan_are_those_of_its_settings():
     assert work.folders_of(replace(one, settings=replace(TINY, temperature=0.3))) == []
     (run.folder / "config.json").write_text("")
     assert work.folders_of(one) == []
+
+
+def test_folders_of_a_job_are_those_on_its_data(monkeypatch):
+    (one,) = planned("split")
+    others = [replace(TINY, canvas=26), replace(TINY, train_size=300), replace(TINY, fresh=True)]
+    plans = [one, *(replace(one, settings=settings) for settings in others)]
+    made = [run.folder for run in work.train_all(plans, jobs=1)]
+    assert len(set(made)) == 4 == len(work.folders_of(one))
+    assert work.folders_of_job([one]) == {made[0]} and work.folders_of_job(plans) == set(made)
+
+    def lost(*asked):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(work, "load_dataset", lost)
+    assert work.folders_of_job(plans) == set()
 
 
 def test_hashes_of_what_a_profile_may_have_are_those_of_its_runs(monkeypatch):

@@ -10,7 +10,8 @@ import numpy as np
 from hmlc_core import files
 
 WHOLE = ("C_CONTIGUOUS", "WRITEABLE", "ENSUREARRAY")  # what torch.from_numpy takes
-RESERVED = {"", "all", "epoch", "seconds", "device", "loss"}  # words of histories and result files
+# words of histories, result files and tables of predictions
+RESERVED = {"", "all", "epoch", "seconds", "device", "loss", "file"}
 PARTS = {"train", "test", "validation"}
 
 
@@ -82,7 +83,7 @@ class HierarchicalDataset:
         if not names or len(set(names)) < len(names) or RESERVED & set(names):
             raise ValueError(
                 "there must be a level; level names must differ, and none may be empty, all, "
-                f"epoch, seconds, device or loss: {names}"
+                f"epoch, seconds, device, loss or file: {names}"
             )
         if len(self.class_names) != len(names):
             raise ValueError(

@@ -1,5 +1,6 @@
 """A folder of pictures as people have it: what is in it, what divides it, what does not belong."""
 
+import glob
 import os
 import re
 from collections import Counter, defaultdict
@@ -289,6 +290,7 @@ def divided(root, files, notes):
     found = division(folders)
     if not found:
         _tell_of_the_same_below(folders, notes)
+        _tell_of_lone_parts(folders, notes)
         return files, folders, []
     depth = len(found.at[0])
     inner = any(part and len(path) > depth for path, part in zip(found.folders, found.parts))
@@ -339,6 +341,23 @@ def _tell_of_the_same_below(folders, notes):
             f"different classes, e.g. {tops[0]}/{min(common)} and {tops[1]}/{min(common)}: name "
             "parts of a division train, test and the like; ignore='masks' leaves out masks"
         )
+
+
+def _tell_of_lone_parts(folders, notes):
+    """Warn of a folder "test" or the like beside the classes that it holds itself."""
+    children = defaultdict(set)
+    for path in set(folders):
+        for depth, name in enumerate(path):
+            children[path[:depth]].add(name)
+    for path, inner in sorted(children.items()):
+        said = part_of(path[-1]) if path else None
+        if said and not said[0] + said[2] and inner <= children[path[:-1]]:
+            place, other = "/".join(path), "test" if said[1] == "train" else "train"
+            notes.warn(
+                f"{place} holds folders named as those beside it ({some(sorted(inner))}) and is "
+                f"read as a class: if it is the {said[1]} part, put the others into a folder "
+                f"{other} beside it; ignore='{place}' leaves it out"
+            )
 
 
 def _tell_of_undivided(files, root, notes):
@@ -458,7 +477,7 @@ def _require_unmixed(root, files, folders, depths):
         f"it is not clear what is a class: found files at depths {depths}, e.g. {example} and "
         f"{deeper}. Expected pictures in the innermost folders only, e.g. category/class/1.jpg. "
         f"ignore='{name}' leaves out the folders of that name, "
-        f"ignore='{place}/*{example.suffix}' the pictures beside them"
+        f"ignore='{glob.escape(place)}/*{example.suffix}' the pictures beside them"
     )
 
 

@@ -1,6 +1,7 @@
 """Your own images or meshes, a folder or a table: read, checked, divided into train and test."""
 
 import os
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from hmlc_core.checks import require
 from hmlc_core.data import each, folders, kinds, labels, needs, tables
-from hmlc_core.data.dataset import HierarchicalDataset
+from hmlc_core.data.dataset import RESERVED, HierarchicalDataset
 from hmlc_core.data.images import read_image
 from hmlc_core.data.notes import Notes, legible, some
 from hmlc_core.data.similar import near_identical, same_pixels
@@ -59,11 +60,12 @@ def read(path, size=64, ignore=(), ends="own", tree=True, levels=None, names=Non
     if ends not in ("own", "unknown"):
         raise ValueError(f"ends must be 'own' or 'unknown', not {ends!r}")
     path, notes, size = Path(path).expanduser().absolute(), Notes(), checked("size", int, size)
-    ignore = [ignore] if isinstance(ignore, (str, Path)) else list(ignore)
+    ignore = list(map(str, [ignore] if isinstance(ignore, (str, Path)) else ignore))
     levels = [levels] if isinstance(levels, str) else levels
     names, parents = _table("names", names), _table("parents", parents)
-    source = _find(path, list(map(str, ignore)), levels, names, notes)
-    source = _with_parents(source, path, parents, notes)
+    source = _find(path, ignore, levels, names, notes)
+    source = _with_parents(source, path, ignore, parents, notes)
+    _require_titles(source, path)
     source, pictures = _read(source, path, size, notes)
     source = _with_objects(source, path)
     class_names, numbers = labels.hierarchy(source.rows, ends, tree, source.whole, notes)
@@ -177,34 +179,58 @@ def _without_unread(source):
     return source.pick([k for k in range(len(source.files)) if k not in unread])
 
 
-def _with_parents(source, path, parents, notes):
+def _with_parents(source, path, ignore, parents, notes):
     """The source with the levels that a table class, parent puts above its only level."""
-    table = parents or _table_of_parents(source, path, notes)
+    table = parents or _table_of_parents(source, path, ignore, notes)
     if not table:
         return source
     if len(source.levels) > 1:
         raise ValueError(f"{table} gives parents to a flat level, but {path} has {source.levels}")
     chains = tables.read_parents(table, notes)
-    known = {labels.look(name): chain for name, chain in chains.items()}
     classes = sorted({row[0] for row in source.rows} - {""})
-    lost = [name for name in classes if labels.look(name) not in known]
+    above = _parents_of(classes, chains, table)
+    lost = [name for name in classes if name not in above]
     if lost:
         raise ValueError(
             f"{table} has no row for {len(lost)} classes of {path} ({some(lost)}): add class,parent"
         )
-    rows = [(*known[labels.look(row[0])][:-1], *row) if row[0] else () for row in source.rows]
+    rows = [(*above[row[0]], *row) if row[0] else () for row in source.rows]
     rows, titles = _filled(rows)
     notes.append(f"the levels above are those of {table.name}: {len(titles)} levels in all")
     return replace(source, rows=rows, levels=titles, whole=False)
 
 
-def _table_of_parents(source, path, notes):
+def _parents_of(classes, chains, table):
+    """{class: its parents, from the top} of the classes that a table has in their own spelling, or
+    in one that looks like it.
+
+    Raises:
+        ValueError: several that look like a class have different parents.
+    """
+    alike, above = defaultdict(dict), {}
+    for known, chain in chains.items():
+        alike[labels.look(known)][known] = chain[:-1]
+    for name in classes:
+        found = alike[labels.look(name)] or alike[labels.look(tables.cleaned(name))]
+        parents = {found[name]} if name in found else set(found.values())
+        require(
+            len(parents) < 2,
+            f"{table} has {some(sorted(found))}, which look like class '{name}' and have different "
+            "parents: write one of them as the class is written",
+        )
+        if parents:
+            above[name] = parents.pop()
+    return above
+
+
+def _table_of_parents(source, path, ignore, notes):
     """A table class, parent in the folder, or beside it if it has all classes; or None."""
     if len(source.levels) > 1:
         return None
     inside = path if path.is_dir() else path.parent
     for folder in (inside, inside.resolve().parent):
         others = [p for p in _tables_of_parents(folder, folder != inside) if p != path]
+        others = [p for p in others if not any(folders.fits(p, folder, x) for x in ignore)]
         for table in others:
             known = _children(table, stop=folder == inside)
             if known:
@@ -234,6 +260,16 @@ def _children(table, stop):
         if stop:
             raise
         return set()
+
+
+def _require_titles(source, path):
+    """Before all pictures are read."""
+    odd = sorted(RESERVED & set(source.levels))
+    require(
+        not odd,
+        f"{path}: no level can be called {some(odd)}, which result files need: rename that column, "
+        "or leave it out by levels=[...]",
+    )
 
 
 def _with_objects(source, path):
@@ -270,6 +306,9 @@ def _read(source, path, size, notes):
     if whole.broken:
         tell = notes.warn if broken else notes.append  # of damage; not of formats
         tell(f"{len(whole.broken)} files cannot be read and are left out: see broken")
+    lost = sorted(set(source.parts) - set(whole.parts))
+    if lost:
+        notes.warn(f"no file of the {', '.join(lost)} part can be read: that part is missing")
     _tell_of_lost_classes(source, whole, path, notes)
     return whole, [found[k] for k in kept]
 
@@ -300,7 +339,7 @@ def _read_all(files, size):
 
 
 def _read_one(path, size):
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # a name may be too long
         return "there is no such file: a table names files relative to its own folder"
     try:
         return views_of(path, size)
@@ -489,8 +528,9 @@ def divide(dataset, groups, share=0.2, seed=0, validation="train"):
         raise ValueError(f"validation must be 'train', 'test' or 'out', not {validation!r}")
     if checked("share", float, share) >= 1:
         raise ValueError(f"share must be below 1, not {share}: 0.2 is a fifth")
-    if np.shape(groups) != (len(dataset),):
-        raise ValueError(f"groups must be [{len(dataset)}], not {list(np.shape(groups))}")
+    groups = np.asarray(groups)
+    if groups.shape != (len(dataset),):
+        raise ValueError(f"groups must be [{len(dataset)}], not {list(groups.shape)}")
     rng, notes = np.random.default_rng(checked("seed", int, seed)), Notes(dataset.notes)
     pixels = same_pixels(dataset.images)
     units, numbers = _joined(pixels, groups), dataset.labels.copy()
@@ -511,6 +551,7 @@ def divide(dataset, groups, share=0.2, seed=0, validation="train"):
         views = ~test & kept & _spared(finest, pixels, share, rng)
         numbers[test, -1], numbers[views, :-1] = -1, -1
         test = test | views
+    _require_parts(dataset.parts, kept & ~test, test)
     if not test.any():
         raise ValueError(
             f"no class of level '{dataset.level_names[-1]}' has more than two samples that differ, "
@@ -519,6 +560,21 @@ def divide(dataset, groups, share=0.2, seed=0, validation="train"):
     if not (kept & ~test).any():
         raise ValueError("nothing is left to train on: every picture of train is in test too")
     return _two(dataset, numbers, kept & ~test, test, notes)
+
+
+def _require_parts(parts, train, test):
+    """Of a division that is there, say which part lacks."""
+    there = sorted(set(parts.tolist())) if _is_divided(parts) else []
+    advice = "replace(dataset, parts=None) draws one instead"
+    require(
+        not there or test.any(),
+        f"the division that is there has nothing to test on, only {some(there)}: give "
+        f"validation='test', or {advice}",
+    )
+    require(
+        not there or train.any() or "train" in there,
+        f"the division that is there has nothing to train on, only {some(there)}: {advice}",
+    )
 
 
 def _is_divided(parts):

@@ -367,17 +367,21 @@ def _numbers_names(column, columns):
 
 
 def _one_hot(columns, titled, notes):
-    """Columns of 0 and 1, of which each row has one 1, as one column of their titles; a row may
-    have none where there are more than two and no others."""
-    marks = [title for title, column in columns.items() if set(column) == {"0", "1"}]
-    rows = list(zip(*(columns[title] for title in marks)))
-    counts = {row.count("1") for row in rows}
+    """Columns of 0 and 1, or of false and true, of which each row has one 1, as one column of their
+    titles; a row may have none where there are more than two and no others."""
+    marks = [title for title, column in columns.items() if _is_mark(column)]
+    rows = [[field.casefold() in YES for field in row] for row in zip(*map(columns.get, marks))]
+    counts = set(map(sum, rows))
     may_lack = 2 < len(marks) == len(columns)
     if not titled or len(marks) < 2 or not counts <= ({0, 1} if may_lack else {1}):
         return columns
-    notes.append(f"columns of 0 and 1 are read as marks of one class each: {some(marks)}")
-    named = [dict(zip(row, marks)).get("1", "") for row in rows]
+    notes.append(f"columns of yes and no are read as marks of one class each: {some(marks)}")
+    named = [dict(zip(row, marks)).get(True, "") for row in rows]
     return {title: c for title, c in columns.items() if title not in marks} | {"class": named}
+
+
+def _is_mark(column):
+    return {field.casefold() for field in column} in ({"0", "1"}, {"false", "true"})
 
 
 def _tell_of_paths(columns, notes):
@@ -439,41 +443,80 @@ def _labels(column, title, notes):
 
 
 def _parts(columns, levels, notes):
-    """The column that is a division and no level that was asked for, taken out of columns, as
-    parts; or none."""
-    may_be = [title for title in columns if title not in levels]
-    for title in may_be:
-        said = _parts_said(title, columns[title])
-        parts = set(said.values()) - {""}
-        odd = [field for field, part in said.items() if field and not part]
-        named = title.casefold() in PART_COLUMNS
-        if (len(parts) > 1 and len(odd) <= 1 + named) or (parts and not odd and named):
-            column = columns.pop(title)
-            if odd:
-                notes.warn(f"'{title}': {some(odd)} is no part of a division, taken as train")
-            found = [said[field] or "train" for field in column]
-            return _told(found, f"column '{title}'", notes) if len(parts) > 1 else []
-    for title in [t for t in may_be if t.casefold() in NEVER_LEVELS and len(columns) > 1]:
+    """Parts by the columns that are a division and no level that was asked for, all taken out of
+    columns; none where they divide nothing."""
+    asked = set(map(look, levels))
+    may_be = [title for title in columns if look(title) not in asked]
+    flags = {title: part for title in may_be if (part := _flag(title, columns[title]))}
+    said = {title: _parts_said(title, columns[title]) for title in may_be if title not in flags}
+    worded = [title for title in said if _divides(title, said[title])]
+    _leave_out_odd_divisions(columns, [title for title in said if title not in worded], notes)
+    taken = {title: columns.pop(title) for title in [*worded, *flags]}
+    used = worded[:1] or list(flags)
+    left = [title for title in taken if title not in used]
+    if left:
+        notes.warn(f"{some(left)}: another division than '{used[0]}', which is used; left out")
+    if worded:
+        parts = _by_words(used[0], taken[used[0]], said[used[0]], notes)
+    else:
+        parts = _by_flags(flags, taken)
+    if taken and len(set(parts)) < 2:
+        notes.append(f"'{some(used)}' divides nothing: all files are of one part")
+    titles = ", ".join(f"'{title}'" for title in used)
+    return _told(parts, f"column {titles}", notes) if len(set(parts)) > 1 else []
+
+
+def _leave_out_odd_divisions(columns, titles, notes):
+    for title in [t for t in titles if t.casefold() in NEVER_LEVELS and len(columns) > 1]:
         fields = sorted(set(columns.pop(title)))
         notes.warn(
             f"'{title}' is no division that is understood ({some(fields)}) and is left out: write "
             "train, validation and test"
         )
-    return []
+
+
+def _flag(title, column):
+    """The part that a column of yes and no speaks of: "is_valid" and the like, or "test" of true
+    and false (0 and 1 may mark a class); "" of another column."""
+    asks = re.fullmatch(r"(?:is|for|in)[ _-]?(\w+)", title, re.IGNORECASE)
+    before, part, after = folders.part_of(asks[1] if asks else title) or ("", "", "")
+    words = {field.casefold() for field in column} - {""}
+    plain = words <= ({*YES, *NO} if asks else {"true", "false"})
+    named = asks or (not before + after and title.casefold() != "valid")  # may be of quality
+    return part if words and plain and named else ""
+
+
+def _by_flags(flags, columns):
+    """Parts by columns of yes and no, {title: part}. Of several that say yes it is the first of
+    test, validation, train; where none does, the first of train, test, validation that no column
+    speaks of."""
+    rest = [part for part in ("train", "test", "validation") if part not in flags.values()]
+    rows = zip(*([field.casefold() in YES for field in columns[title]] for title in flags))
+    said = [{part for part, yes in zip(flags.values(), row) if yes} for row in rows]
+    order = "test", "validation", "train"
+    return [next((part for part in order if part in yes), [*rest, "train"][0]) for yes in said]
+
+
+def _divides(title, said):
+    """Whether fields {field: part or ""} are those of a division."""
+    parts = set(said.values()) - {""}
+    odd = [field for field, part in said.items() if field and not part]
+    named = title.casefold() in PART_COLUMNS
+    return (len(parts) > 1 and len(odd) <= 1 + named) or (bool(parts) and not odd and named)
+
+
+def _by_words(title, column, said, notes):
+    odd = [field for field, part in said.items() if field and not part]
+    if odd:
+        notes.warn(f"'{title}': {some(odd)} is no part of a division, taken as train")
+    if "" in column:
+        notes.append(f"'{title}': {column.count('')} empty fields are taken as train")
+    return [said[field] or "train" for field in column]
 
 
 def _parts_said(title, column):
-    """{field: part or ""}; the fields of a column "is_valid" and the like are yes or no, of one
-    that is called "train" true or false (0 and 1 may mark a class)."""
-    flag = re.fullmatch(r"(?:is|for|in)[ _-]?(\w+)", title, re.IGNORECASE)
-    part, fields = flag and folders.part_of(flag[1]), set(column)
-    words = {field.casefold() for field in fields}
-    if title.casefold() == "train" and words <= {"true", "false", ""}:
-        part = ("", "train", "")
-    if part and words <= {*YES, *NO, ""}:
-        other = "test" if part[1] == "train" else "train"
-        return {f: part[1] if f.casefold() in YES else f and other for f in fields}
-    said = {field: folders.part_of(field) or ("", "", "") for field in fields}
+    """{field: part or ""}."""
+    said = {field: folders.part_of(field) or ("", "", "") for field in set(column)}
     short = SHORT_PARTS if title.casefold() in PART_COLUMNS else {}
     return {
         field: short.get(field.casefold(), part if not before + after else "")
@@ -745,7 +788,7 @@ def read_parents(path, notes):
     rows = cells(path, notes)
     columns = _parents_columns(rows[0])
     rows = [[row[k] for k in columns] for row in rows[1:]] if columns else rows
-    rows = [[_labels([f], "", [])[0] for f in row] for row in rows]
+    rows = [list(map(cleaned, row)) for row in rows]
     above = defaultdict(set)
     for row in rows:
         chain = [field for field in row if field]
@@ -763,6 +806,11 @@ def read_parents(path, notes):
     classes = {field for row in rows for field in row if field}
     own = {child for child, parents in above.items() if not parents}
     return {name: _to_the_top(path, name, parent) + (name,) * (name in own) for name in classes}
+
+
+def cleaned(field):
+    """A field as a column of labels would have it: 1.0 is 1, what stands for nothing ""."""
+    return _labels([field], "", [])[0]
 
 
 def _to_the_top(path, name, parent):

@@ -154,23 +154,25 @@ def summary_with_reference(profile, baseline="hmce_paper"):
 
 
 def fill(own, reference):
-    """Rows of `own`, and those of `reference` for what `own` lacks; all of a data set's are the
-    reference's where that has as many seeds of every method that `own` has, and more of one, so
-    that differences stay paired within one machine. Column `recorded` says which.
+    """Rows of `own`, and those of `reference` for what `own` lacks. Of the methods that both have,
+    a data set's are all the reference's where that has as many seeds of each, and more of one, so
+    that their differences stay paired within one machine. Column `recorded` says which.
     """
     mine, theirs = _seeds(own), _seeds(reference)
     fuller = {dataset for dataset, _ in mine if _is_fuller(theirs, mine, dataset)}
+    replaced = {pair for pair in mine if pair[0] in fuller and pair in theirs}
     parts = []
     for frame, recorded in ((own, False), (reference, True)):
         pairs = zip(frame.dataset, frame.method)
-        chosen = [(pair not in mine or pair[0] in fuller) == recorded for pair in pairs]
+        chosen = [(pair not in mine or pair in replaced) == recorded for pair in pairs]
         if any(chosen):
             parts.append(frame[chosen].assign(recorded=recorded))
     return pd.concat(parts, ignore_index=True) if parts else own.assign(recorded=False)
 
 
 def _is_fuller(theirs, mine, dataset):
-    counts = [(theirs.get(pair, 0), number) for pair, number in mine.items() if pair[0] == dataset]
+    both = [pair for pair in mine if pair[0] == dataset and pair in theirs]
+    counts = [(theirs[pair], mine[pair]) for pair in both]
     return all(a >= b for a, b in counts) and any(a > b for a, b in counts)
 
 

@@ -148,6 +148,22 @@ def folders_of(one):
     return folders
 
 
+def folders_of_job(plans):
+    """Folders in data/runs with runs of plans on the data as they are now, a set; none of data that
+    cannot be had."""
+    prints, folders = {}, set()
+    for one in plans:
+        key = _data_of(one)
+        if key not in prints:
+            prints[key] = "cannot be had"
+            with contextlib.suppress(FileNotFoundError, ImportError):
+                prints[key] = load_dataset(one.dataset, one.settings, "train").fingerprint
+        for folder in folders_of(one):
+            if runs.read_config(folder / "config.json").get("data") == prints[key]:
+                folders.add(folder)
+    return folders
+
+
 def epochs_there(one):
     """How many epochs of a plan's run are there, by this code, on such a device, in its precision
     and by this version of torch."""
@@ -288,12 +304,16 @@ def _evaluate(one):
 
 
 def _each(work, plans, jobs):
-    """(plan, work(plan)) of each plan as they finish, `jobs` at a time, each in a process."""
+    """(plan, work(plan)) of each plan as they finish, `jobs` at a time, each in a process; with as
+    many threads as if all places were taken, because numbers depend on that."""
+    threads = max(joblib.cpu_count() // jobs, 1) if jobs > 1 else torch.get_num_threads()
     if jobs == 1 or len(plans) < 2:
         for one in plans:
-            yield one, work(one)
+            with _threads(threads):
+                done = work(one)
+            yield one, done
         return
-    with _processes(min(jobs, len(plans))) as pool:
+    with _processes(min(jobs, len(plans)), threads) as pool:
         asked = {pool.submit(work, one): one for one in plans}
         while asked:
             finished, _ = wait(asked, return_when=FIRST_COMPLETED)
@@ -312,10 +332,19 @@ def _result(future, jobs):
 
 
 @contextlib.contextmanager
-def _processes(jobs):
-    """A pool of processes, each with its share of the CPU's cores and a GPU in turn."""
+def _threads(count):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _processes(jobs, threads):
+    """A pool of processes, each with so many threads and a GPU in turn."""
     context = multiprocessing.get_context("spawn")
-    threads = max(joblib.cpu_count() // jobs, 1)
     devices = context.Queue()
     for number in range(jobs):
         devices.put(number % max(torch.cuda.device_count(), 1))
