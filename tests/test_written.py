@@ -329,8 +329,7 @@ def one_loss_far_below_on_cifar(numbers):
         others = [key for key in view.methods(dataset) if key != "hmce_paper"]
         assert values["hmce_paper"].dropna().max() < values[others].min(axis=None)
     for place in CIFAR:
-        assert gap(numbers.at_one_rate("cifar100"), "hmce_released", "supcon", *place)[1] == \
-            "undecided"  # fmt: skip
+        assert gap(numbers, "hmce_released", "supcon", *place)[1] == "undecided"
 
 
 def variance_by_reading(numbers):
