@@ -3,8 +3,8 @@ templates whose numbers and verdicts are filled in, so that text and data cannot
 
 In a template {{ expression }} is replaced by its text, and the lines from <!-- if expression -->
 to <!-- end --> stay only where the expression is true. An expression calls what sentences.py and
-this module offer (see `words`); early.…, brief.…, cool.…, slow.… and one_rate.… (CIFAR-100's
-alone) say the same of other runs.
+this module offer (see `words`); early.…, brief.…, cool.…, scratch.… and slow.… say the
+same of other runs.
 """
 
 import re
@@ -123,7 +123,6 @@ def words(numbers):
     known = {**_offered(numbers), **NAMES, "epochs": tables.epochs_of(numbers)}
     known |= {"SCRATCH": plan.SCRATCH, "GLANCE": tables.GLANCE}
     views = {name: numbers.tagged(tag) for name, tag in tags.items()}
-    views["one_rate"] = numbers.at_one_rate(NAMES["CIFAR"])
     known |= {name: SimpleNamespace(**_offered(view)) for name, view in views.items()}
     return known
 
