@@ -6,7 +6,6 @@ import torchvision
 from torch import nn
 
 from hmlc_core.checks import choose, require
-from hmlc_core.data import downloads
 
 
 class SmallCNN(nn.Module):
@@ -99,8 +98,10 @@ class PretrainedResNet50(PartlyFrozen):
     authors do on ModelNet40. The stages before them are frozen, BatchNorm statistics too."""
 
     def __init__(self):
+        from hmlc_core.data.downloads import imagenet_resnet50  # here, as it trains nothing
+
         super().__init__()
-        self.net = downloads.imagenet_resnet50()
+        self.net = imagenet_resnet50()
         self.net.fc = nn.Identity()
         self.net.requires_grad_(False)
         nn.ModuleList([self.net.layer3, self.net.layer4]).requires_grad_(True)
