@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from hmlc_core import PRESETS, HierarchicalDataset, files, train
+from hmlc_core import PRESETS, HierarchicalDataset, devices, files, train
 from hmlc_core.data import downloads, mnist
 from study import results
 
@@ -90,6 +90,25 @@ def test_stopped_twice_it_ends_with_the_same_rows(on_gpu, cifar100, tmp_path, mo
     again = results.read(results.path("smoke"))
     assert set(whole.method) == {"g_hmlc", "supcon"} and whole.device.str.startswith("cpu").all()
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), whole.drop(columns="seconds"))
+
+
+def test_tests_are_run_again_on_another_device_torch_or_commit(on_gpu, tmp_path, monkeypatch):
+    ran = []
+
+    def passed(command, **how):
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 0, stdout="1 passed")
+
+    monkeypatch.setattr(on_gpu.subprocess, "run", passed)
+    monkeypatch.setattr(files, "commit", lambda: "abc")
+    for change in (None, None, (devices, "device_name"), (files, "commit"), None):
+        if change:
+            monkeypatch.setattr(*change, lambda *_: "another")
+        on_gpu.run_tests(tmp_path / "tests.txt")
+    assert len(ran) == 3
+    first, second = (tmp_path / "tests.txt").read_text().splitlines()
+    assert first.startswith("another, torch") and first.endswith("commit another")
+    assert second == "1 passed"
 
 
 def check_speed(table, compiled):
