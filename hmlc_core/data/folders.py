@@ -195,11 +195,7 @@ def division(folders):
     Returns:
         Division, or None where there is none.
     """
-    children = defaultdict(set)
-    for path in set(folders):
-        for depth, name in enumerate(path):
-            children[path[:depth]].add(name)
-    divided = {parent: _parts(names) for parent, names in children.items()}
+    divided = {parent: _parts(names) for parent, names in _children(folders).items()}
     divided = {parent: parts for parent, parts in divided.items() if parts}
     if not divided:
         return None
@@ -213,6 +209,15 @@ def division(folders):
     lone = [_lone_part(p, d, divided) for p, d in zip(folders, depths)]
     parts = [part or other for part, other in zip(parts, lone)]
     return Division(parts, _without_parts(folders, parts, depths), sorted(divided))
+
+
+def _children(folders):
+    """{path: names of the folders in it} of paths and of all folders above them."""
+    children = defaultdict(set)
+    for path in set(folders):
+        for depth, name in enumerate(path):
+            children[path[:depth]].add(name)
+    return children
 
 
 def _uppermost(divided, folders):
@@ -311,11 +316,9 @@ def divided(root, files, notes):
 
 def _without_holders(folders, notes):
     """The paths without folders "images" and the like that are alone in theirs: no classes."""
-    children = defaultdict(set)
+    children = _children(folders)
     for path in set(folders):
         children[path].add("")  # pictures
-        for depth, name in enumerate(path):
-            children[path[:depth]].add(name)
     held = {path for path in children if len(path) > 1 and path[-1].casefold() in HOLDERS}
     alone = {p for p in held if len(children[p[:-1]]) == 1 and not _parts(children[p])}
     if alone:
@@ -345,10 +348,7 @@ def _tell_of_the_same_below(folders, notes):
 
 def _tell_of_lone_parts(folders, notes):
     """Warn of a folder "test" or the like beside the classes that it holds itself."""
-    children = defaultdict(set)
-    for path in set(folders):
-        for depth, name in enumerate(path):
-            children[path[:depth]].add(name)
+    children = _children(folders)
     for path, inner in sorted(children.items()):
         said = part_of(path[-1]) if path else None
         if said and not said[0] + said[2] and inner <= children[path[:-1]]:

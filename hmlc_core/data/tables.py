@@ -499,14 +499,19 @@ def _by_flags(flags, columns):
 
 def _divides(title, said):
     """Whether fields {field: part or ""} are those of a division."""
-    parts = set(said.values()) - {""}
-    odd = [field for field, part in said.items() if field and not part]
+    parts, odd = set(said.values()) - {""}, _odd(said)
     named = title.casefold() in PART_COLUMNS
     return (len(parts) > 1 and len(odd) <= 1 + named) or (bool(parts) and not odd and named)
 
 
+def _odd(said):
+    """The fields that say something, but no part."""
+    return [field for field, part in said.items() if field and not part]
+
+
 def _by_words(title, column, said, notes):
-    odd = [field for field, part in said.items() if field and not part]
+    """Parts by a column of words {field: part or ""}; what says no part is train."""
+    odd = _odd(said)
     if odd:
         notes.warn(f"'{title}': {some(odd)} is no part of a division, taken as train")
     if "" in column:

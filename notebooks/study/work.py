@@ -134,11 +134,11 @@ def jobs_here(jobs=None):
     return asked or torch.cuda.device_count() or joblib.cpu_count()
 
 
-def folders_of(one):
+def folders_of(one, **more):
     """Folders in data/runs with a run of a plan's data set, method, seed and settings, by whatever
-    code and versions."""
+    code and versions; more: what else its config.json must say."""
     known = {"data set": one.dataset, "method": one.method, "seed": one.seed}
-    known |= one.settings.of_training()
+    known |= one.settings.of_training() | more
     pattern = f"{one.dataset}-{one.method}-seed{one.seed}-*/config.json"
     folders = []
     for path in (files.DATA / "runs").rglob(pattern):
@@ -158,9 +158,7 @@ def folders_of_job(plans):
             prints[key] = "cannot be had"
             with contextlib.suppress(FileNotFoundError, ImportError):
                 prints[key] = load_dataset(one.dataset, one.settings, "train").fingerprint
-        for folder in folders_of(one):
-            if runs.read_config(folder / "config.json").get("data") == prints[key]:
-                folders.add(folder)
+        folders |= {*folders_of(one, data=prints[key])}
     return folders
 
 
